@@ -1,0 +1,352 @@
+"""One step of a recurrent network: Elman, GRU, LSTM, with PyTorch's equations.
+
+Every cell here is two linear maps, ``ih`` of the input and ``hh`` of the hidden vector,
+and an update without parameters. :mod:`rnnjax.recurrent` uses that split: it computes
+``ih`` for all steps at once, outside the loop over time.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rnnjax.linear import Initializer, Linear, uniform
+
+Carry = Any
+Activation = Literal["tanh", "relu", "sigmoid", "identity"]
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "identity": lambda x: x,
+}
+
+
+class LSTMCarry(NamedTuple):
+    """What an LSTM hands to its next step, in PyTorch's order.
+
+    Attributes:
+        h: ``(*batch, features)``, or ``(*batch, projection)`` with a projection.
+        c: ``(*batch, features)``.
+    """
+
+    h: jax.Array
+    c: jax.Array
+
+
+def hidden(carry: Carry) -> jax.Array:
+    """The vector that the next step sees, which is also the output of the step."""
+    return carry.h if isinstance(carry, LSTMCarry) else carry
+
+
+class Cell(nn.RNNCellBase):
+    """Two linear maps and an update without parameters; see the module's docstring.
+
+    Attributes:
+        features: Width of the hidden vector and of the output.
+        use_bias: False leaves out both biases, as ``bias=False`` does in PyTorch.
+        hh_bias: False leaves out the second bias, as hand-made cells do. The two biases
+            only ever act as a sum, but training sees the difference: each receives the
+            whole gradient, so that their sum moves twice as far as one bias would.
+        ih_init, hh_init, bias_init: Initialisers; None is torch's for all three,
+            ``uniform(features)``.
+        vocab_size: Number of different tokens; needed only to initialise from tokens.
+        dtype: Type of the operands of the products (say bfloat16); parameters, carry
+            and sums stay float32.
+    """
+
+    features: int
+    use_bias: bool = True
+    hh_bias: bool = True
+    ih_init: Initializer | None = None
+    hh_init: Initializer | None = None
+    bias_init: Initializer | None = None
+    vocab_size: int | None = None
+    dtype: jnp.dtype | None = None
+
+    gates: ClassVar[int] = 1
+
+    def setup(self):
+        self.ih = self.linear(self.ih_init, self.use_bias)
+        self.hh = self.linear(self.hh_init, self.use_bias and self.hh_bias)
+
+    def linear(self, kernel_init: Initializer | None, use_bias: bool) -> Linear:
+        """A map to all gates, side by side."""
+        default = uniform(self.features)
+        return Linear(
+            self.gates * self.features,
+            use_bias=use_bias,
+            kernel_init=kernel_init or default,
+            bias_init=self.bias_init or default,
+            vocab_size=self.vocab_size,
+            dtype=self.dtype,
+        )
+
+    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+        return self.step(carry, self.ih(x))
+
+    def step(self, carry: Carry, ih: jax.Array) -> tuple[Carry, jax.Array]:
+        """One step, given what ``ih`` makes of the input."""
+        carry = self.update(carry, ih, self.hh(hidden(carry)))
+        return carry, hidden(carry)
+
+    @property
+    def update(self) -> Callable[[Carry, jax.Array, jax.Array], Carry]:
+        """The pure function ``(carry, ih(x), hh(h)) -> carry``."""
+        raise NotImplementedError
+
+    @property
+    def has_pure_update(self) -> bool:
+        """Whether ``update`` is all there is to a step besides ``ih`` and ``hh``."""
+        return True
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1
+
+    @nn.nowrap
+    def initialize_carry(self, rng: jax.Array | None, input_shape: tuple[int, ...]):
+        """Zeros, as in PyTorch.
+
+        Args:
+            rng: Unused; it is there because Flax's cells have it.
+            input_shape: ``(*batch, input)``; only the batch axes count.
+        """
+        return jnp.zeros((*input_shape[:-1], self.features))
+
+
+class ElmanCell(Cell):
+    r"""One step of an Elman network, ``torch.nn.RNNCell``.
+
+    .. math:: h' = \phi(W_{ih} x + b_{ih} + W_{hh} h + b_{hh})
+
+    Attributes:
+        activation: :math:`\phi`, one of tanh, relu, sigmoid, identity.
+
+    Parameters:
+        ``ih/kernel (input, features)``, ``hh/kernel (features, features)``, each with a
+        ``bias``.
+
+    Args:
+        carry: :math:`h`, ``(*batch, features)``.
+        x: ``(*batch, input)``, or tokens ``(*batch,)``.
+
+    Returns:
+        ``(carry, y)``, both :math:`h'`.
+
+    Raises:
+        ValueError: If ``activation`` is not one of the four.
+
+    Example:
+        >>> cell = ElmanCell(features=4)
+        >>> carry, x = jnp.zeros(4), jnp.ones(3)
+        >>> params = cell.init(jax.random.key(0), carry, x)
+        >>> carry, y = cell.apply(params, carry, x)
+        >>> y.shape
+        (4,)
+
+    Source:
+        Elman, 1990, "Finding structure in time"; ``torch.nn.RNNCell``.
+    """
+
+    activation: Activation = "tanh"
+
+    def setup(self):
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation is {self.activation!r}; expected one of "
+                f"{', '.join(ACTIVATIONS)}"
+            )
+        super().setup()
+
+    @property
+    def update(self):
+        return _ELMAN_UPDATES[self.activation]
+
+
+def _elman_update(activation: Activation, h, ih, hh):
+    return ACTIVATIONS[activation](ih + hh)
+
+
+# One object for each activation: JAX compiles anew for a function it has not seen.
+_ELMAN_UPDATES = {name: functools.partial(_elman_update, name) for name in ACTIVATIONS}
+
+
+class SumCell(Cell):
+    r"""Two squashed maps, added: the hand-made cell of lesson 004.
+
+    .. math:: h' = \tanh(W_{ih} x + b_{ih}) + \tanh(W_{hh} h + b_{hh})
+
+    An Elman cell would add before it squashes; this state ranges over (-2, 2).
+
+    Parameters:
+        ``ih/kernel (input, features)``, ``hh/kernel (features, features)``, each with a
+        ``bias``.
+
+    Args:
+        carry: :math:`h`, ``(*batch, features)``.
+        x: ``(*batch, input)``, or tokens ``(*batch,)``.
+
+    Returns:
+        ``(carry, y)``, both :math:`h'`.
+
+    Example:
+        >>> cell = SumCell(features=4)
+        >>> params = cell.init(jax.random.key(0), jnp.zeros(4), jnp.ones(3))
+        >>> cell.apply(params, jnp.zeros(4), jnp.ones(3))[1].shape
+        (4,)
+    """
+
+    @property
+    def update(self):
+        return _sum_update
+
+
+def _sum_update(h, ih, hh):
+    return jnp.tanh(ih) + jnp.tanh(hh)
+
+
+class GRUCell(Cell):
+    r"""One step of a gated recurrent unit, ``torch.nn.GRUCell``.
+
+    .. math::
+        r &= \sigma(W_{ir} x + b_{ir} + W_{hr} h + b_{hr}) \\
+        z &= \sigma(W_{iz} x + b_{iz} + W_{hz} h + b_{hz}) \\
+        n &= \tanh(W_{in} x + b_{in} + r \odot (W_{hn} h + b_{hn})) \\
+        h' &= (1 - z) \odot n + z \odot h
+
+    The reset gate :math:`r` acts after the hidden product, as in PyTorch and cuDNN;
+    Cho et al. apply it before.
+
+    Parameters:
+        ``ih/kernel (input, 3 * features)``, ``hh/kernel (features, 3 * features)``,
+        each with a ``bias``; gates in the order r, z, n.
+
+    Args:
+        carry: :math:`h`, ``(*batch, features)``.
+        x: ``(*batch, input)``, or tokens ``(*batch,)``.
+
+    Returns:
+        ``(carry, y)``, both :math:`h'`.
+
+    Example:
+        >>> cell = GRUCell(features=4)
+        >>> params = cell.init(jax.random.key(0), jnp.zeros(4), jnp.ones(3))
+        >>> carry, y = cell.apply(params, jnp.zeros(4), jnp.ones(3))
+        >>> y.shape
+        (4,)
+
+    Source:
+        Cho et al., 2014, https://arxiv.org/abs/1406.1078; ``torch.nn.GRUCell`` for the
+        place of the reset gate.
+    """
+
+    gates: ClassVar[int] = 3
+
+    @property
+    def update(self):
+        return _gru_update
+
+
+def _gru_update(h, ih, hh):
+    ir, iz, in_ = jnp.split(ih, 3, axis=-1)
+    hr, hz, hn = jnp.split(hh, 3, axis=-1)
+    r = jax.nn.sigmoid(ir + hr)
+    z = jax.nn.sigmoid(iz + hz)
+    n = jnp.tanh(in_ + r * hn)
+    return (1 - z) * n + z * h
+
+
+class LSTMCell(Cell):
+    r"""One step of a long short-term memory, ``torch.nn.LSTMCell``.
+
+    .. math::
+        i &= \sigma(W_{ii} x + b_{ii} + W_{hi} h + b_{hi}) \\
+        f &= \sigma(W_{if} x + b_{if} + W_{hf} h + b_{hf}) \\
+        g &= \tanh(W_{ig} x + b_{ig} + W_{hg} h + b_{hg}) \\
+        o &= \sigma(W_{io} x + b_{io} + W_{ho} h + b_{ho}) \\
+        c' &= f \odot c + i \odot g \\
+        h' &= o \odot \tanh(c')
+
+    With a projection, :math:`h' = W_{hr} (o \odot \tanh(c'))`, at every step.
+
+    Attributes:
+        projection: Width of :math:`h` (``proj_size`` in PyTorch); None leaves it as
+            wide as :math:`c`.
+        hr_init: Initialiser of the projection; None is torch's, ``uniform(features)``.
+
+    Parameters:
+        ``ih/kernel (input, 4 * features)``, ``hh/kernel (features, 4 * features)``,
+        each with a ``bias``; gates in the order i, f, g, o. With a projection
+        ``hh/kernel (projection, 4 * features)`` and ``hr/kernel (features,
+        projection)``, which has no bias.
+
+    Args:
+        carry: :class:`LSTMCarry`.
+        x: ``(*batch, input)``, or tokens ``(*batch,)``.
+
+    Returns:
+        ``(carry, y)``; :math:`y` is :math:`h'`.
+
+    Example:
+        >>> cell = LSTMCell(features=4, projection=2)
+        >>> carry = cell.initialize_carry(None, (3,))
+        >>> params = cell.init(jax.random.key(0), carry, jnp.ones(3))
+        >>> carry, y = cell.apply(params, carry, jnp.ones(3))
+        >>> carry.h.shape, carry.c.shape, y.shape
+        ((2,), (4,), (2,))
+
+    Source:
+        Hochreiter & Schmidhuber, 1997; Gers et al., 2000, for the forget gate;
+        ``torch.nn.LSTMCell``; projection: Sak et al., 2014,
+        https://arxiv.org/abs/1402.1128.
+    """
+
+    projection: int | None = None
+    hr_init: Initializer | None = None
+
+    gates: ClassVar[int] = 4
+
+    def setup(self):
+        super().setup()
+        if self.projection is not None:
+            self.hr = Linear(
+                self.projection,
+                use_bias=False,
+                kernel_init=self.hr_init or uniform(self.features),
+                dtype=self.dtype,
+            )
+
+    def step(self, carry: LSTMCarry, ih: jax.Array) -> tuple[LSTMCarry, jax.Array]:
+        carry, y = super().step(carry, ih)
+        if self.projection is not None:
+            y = self.hr(y)
+            carry = LSTMCarry(h=y, c=carry.c)
+        return carry, y
+
+    @property
+    def update(self):
+        return _lstm_update
+
+    @property
+    def has_pure_update(self) -> bool:
+        return self.projection is None
+
+    @nn.nowrap
+    def initialize_carry(self, rng, input_shape):
+        batch = input_shape[:-1]
+        return LSTMCarry(
+            h=jnp.zeros((*batch, self.projection or self.features)),
+            c=jnp.zeros((*batch, self.features)),
+        )
+
+
+def _lstm_update(carry, ih, hh):
+    i, f, g, o = jnp.split(ih + hh, 4, axis=-1)
+    i, f, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.nn.sigmoid(o)
+    c = f * carry.c + i * jnp.tanh(g)
+    return LSTMCarry(h=o * jnp.tanh(c), c=c)

@@ -1,0 +1,16 @@
+"""What every test may use."""
+
+import jax
+import numpy as np
+import pytest
+
+pytest.register_assert_rewrite("helpers")
+
+# A key used twice is an error in the tests.
+jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(0)
