@@ -1,0 +1,402 @@
+"""Cells over time, and PyTorch's stacks of them."""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rnnjax.cells import Activation, Carry, Cell, ElmanCell, GRUCell, LSTMCell, hidden
+from rnnjax.linear import Initializer, is_tokens
+from rnnjax.masks import length_mask
+from rnnjax.remat import run_in_chunks
+from rnnjax.time_loop import Static, Steps, Weights, recurrence, select
+
+
+class Recurrent(nn.Module):
+    """Any cell over time, with padding that has no effect.
+
+    The carry is held after the last real step of each row, outputs at padding are 0,
+    and whatever stands in the padding, NaN included, changes neither values nor
+    gradients. A row of length 0 returns its initial carry. A reversed run starts at
+    each row's own last real step; its outputs stay at the place of their inputs.
+
+    Attributes:
+        cell: One of rnnjax's cells, or any module with Flax's interface
+            ``cell(carry, x) -> (carry, y)`` and ``cell.initialize_carry(key, shape)``.
+        reverse: Run from the end to the beginning.
+        remat: Compute the steps a second time in the backward pass instead of keeping
+            what they made, see :mod:`rnnjax.remat`: for sequences that do not fit.
+        plain: Always scan the cell itself, ``nn.scan`` over ``cell(carry, x)``. That is
+            the reference which the faster path for rnnjax's own cells is tested
+            against; the parameters are the same.
+
+    Args:
+        inputs: ``(*batch, time, input)``, or tokens ``(*batch, time)``, which stand
+            for one-hot vectors.
+        seq_lengths: ``(*batch,)`` number of real steps of each row; None is all.
+        initial_carry: What the first step starts from; None is the cell's own zeros.
+        mask: ``(*batch, time)``, False at steps to be skipped wherever they are (holes,
+            padding on the left); the carry is held there, the output is 0, and a
+            ``reset`` does nothing.
+        reset: ``(*batch, time)``, True where a new sequence begins inside the row: the
+            carry goes back to the cell's own zeros before that step (when reversed,
+            after it).
+
+    Returns:
+        ``(carry, ys)``: the carry after the last real step, and the outputs ``(*batch,
+        time, features)``. The carry after every step (an LSTM's :math:`c`, say) is
+        sown: with ``mutable=["intermediates"]`` it is ``carries``, 0 at padding.
+
+    Raises:
+        ValueError: If a shape does not agree with that of ``inputs``.
+
+    Example:
+        >>> rnn = Recurrent(GRUCell(features=4))
+        >>> inputs, seq_lengths = jnp.ones((2, 7, 3)), jnp.array([7, 5])
+        >>> params = rnn.init(jax.random.key(0), inputs, seq_lengths)
+        >>> carry, ys = rnn.apply(params, inputs, seq_lengths)
+        >>> carry.shape, ys.shape, float(jnp.abs(ys[1, 5:]).sum())
+        ((2, 4), (2, 7, 4), 0.0)
+
+    Source:
+        The semantics of ``torch.nn.utils.rnn.pack_padded_sequence`` with
+        ``enforce_sorted=False``; length 0, which it refuses, is ours.
+    """
+
+    cell: Cell | nn.Module
+    reverse: bool = False
+    plain: bool = False
+    remat: bool = False
+
+    def __call__(
+        self,
+        inputs: jax.Array,
+        seq_lengths: jax.Array | None = None,
+        initial_carry: Carry | None = None,
+        *,
+        mask: jax.Array | None = None,
+        reset: jax.Array | None = None,
+    ) -> tuple[Carry, jax.Array]:
+        tokens = is_tokens(inputs)
+        batch_time = inputs.shape if tokens else inputs.shape[:-1]
+        mask = _combine(batch_time, seq_lengths, mask)
+        reset = _check("reset", reset, batch_time, bool)
+        if mask is not None and reset is not None:
+            reset = reset & mask
+        if mask is not None and not tokens:
+            # Zeroed before the cell sees it: selecting afterwards would still give NaN
+            # gradients for NaN in the padding.
+            inputs = jnp.where(mask[..., None], inputs, 0)
+
+        batch = batch_time[:-1]
+        fresh = _fresh(self.cell, batch)
+        carry = fresh if initial_carry is None else _checked(initial_carry, fresh)
+
+        if reset is not None and self.reverse:
+            # "Begins here" is, read backwards, a border before the step to the left.
+            last = jnp.zeros_like(reset[..., :1])
+            reset = jnp.concatenate([reset[..., 1:], last], axis=-1)
+        time_axis = len(batch)
+        xs = jnp.moveaxis(inputs, time_axis, 0)
+        steps = Steps(
+            *(None if s is None else jnp.moveaxis(s, -1, 0) for s in (mask, reset))
+        )
+        if self.remat:
+            carry, outputs = run_in_chunks(Recurrent._run, self, carry, xs, steps)
+        else:
+            carry, outputs = self._run(carry, xs, steps)
+        if mask is not None:
+            zeros = jax.tree.map(jnp.zeros_like, outputs)
+            outputs = select(steps.mask, outputs, zeros)
+        ys, carries = jax.tree.map(lambda x: jnp.moveaxis(x, 0, time_axis), outputs)
+        self.sow("intermediates", "carries", carries)
+        return carry, ys
+
+    def _run(self, carry, xs, steps):
+        """``(carry, (ys, carries))``: the last carry, and what each step made."""
+        cell = self.cell
+        if self.plain or not isinstance(cell, Cell):
+            return self._scan(type(cell).__call__, carry, xs, steps)
+        ih = cell.ih(xs)
+        if not cell.has_pure_update:
+            return self._scan(type(cell).step, carry, ih, steps)
+        weights = Weights(*cell.hh.weights(cell.features))
+        static = Static(cell.update, self.reverse, cell.dtype)
+        carry, carries = recurrence(static, weights, ih, carry, steps)
+        return carry, (hidden(carries), carries)
+
+    def _scan(self, step, carry, xs, steps):
+        def body(cell, carry, x_and_steps):
+            x, (mask, reset) = x_and_steps
+            if reset is not None:
+                carry = select(reset, _fresh(cell, reset.shape), carry)
+            new, y = step(cell, carry, x)
+            carry = new if mask is None else select(mask, new, carry)
+            return carry, (y, carry)
+
+        scan = nn.scan(
+            body,
+            variable_broadcast="params",
+            split_rngs={"params": False, "dropout": True},
+            reverse=self.reverse,
+        )
+        return scan(self.cell, carry, (xs, steps))
+
+
+def _fresh(cell, batch):
+    return cell.initialize_carry(jax.random.key(0), (*batch, 1))
+
+
+def _combine(batch_time, seq_lengths, mask):
+    mask = _check("mask", mask, batch_time, bool)
+    if seq_lengths is None:
+        return mask
+    seq_lengths = _check("seq_lengths", seq_lengths, batch_time[:-1])
+    real = length_mask(seq_lengths, batch_time[-1])
+    return real if mask is None else real & mask
+
+
+def _check(name, array, shape, dtype=None):
+    if array is None:
+        return None
+    array = jnp.asarray(array, dtype)
+    if array.shape != shape:
+        raise ValueError(
+            f"{name} has shape {array.shape}; expected {shape}, from the shape of inputs"
+        )
+    return array
+
+
+def _checked(carry, fresh):
+    """The carry, in the types of a fresh one; the shapes have to agree already."""
+    given, expected = (jax.tree.map(jnp.shape, tree) for tree in (carry, fresh))
+    if (type(given), given) != (type(expected), expected):
+        raise ValueError(f"initial_carry has shapes {given}; expected {expected}")
+    return jax.tree.map(lambda x, zero: jnp.asarray(x, zero.dtype), carry, fresh)
+
+
+class Stack(nn.Module):
+    """What Elman, GRU and LSTM share: layers, directions, dropout between layers.
+
+    Attributes:
+        features: Width of the hidden vector (``hidden_size`` in PyTorch).
+        num_layers: Number of layers; each runs over the outputs of the one below.
+        bidirectional: Whether each layer also runs backwards; its outputs are then the
+            forward and the backward ones, side by side.
+        dropout: Probability of dropping an output between two layers; never after the
+            last one.
+        use_bias: False leaves out both biases of every cell.
+        vocab_size: Number of different tokens; needed only to initialise from tokens.
+        dtype: Type of the operands of the products (say bfloat16).
+        plain: Run the reference path, see :class:`Recurrent`.
+        ih_init, hh_init, bias_init: Initialisers, see :mod:`rnnjax.initializers`; None
+            is torch's.
+        variational: Whether the dropout draws one mask for all steps of a sequence, as
+            in Gal & Ghahramani, 2016, https://arxiv.org/abs/1512.05287; PyTorch draws a
+            fresh one for every step.
+        remat: Save memory over long sequences, see :class:`Recurrent`.
+
+    Args:
+        inputs, seq_lengths, mask, reset: As in :class:`Recurrent`; every layer has the
+            same.
+        initial_carry: One carry for each layer and direction, in PyTorch's order: layer
+            0 forward, layer 0 backward, layer 1 forward, and so on; None is zeros.
+        deterministic: False switches dropout on; it needs ``rngs={"dropout": key}``.
+
+    Returns:
+        ``(carry, ys)``: the carries in the same order, and the outputs of the last
+        layer, ``(*batch, time, features)``, twice as wide when bidirectional.
+
+    Raises:
+        ValueError: If a shape does not agree with that of ``inputs``, or the number of
+            initial carries is wrong.
+    """
+
+    features: int
+    num_layers: int = 1
+    bidirectional: bool = False
+    dropout: float = 0.0
+    use_bias: bool = True
+    vocab_size: int | None = None
+    dtype: jnp.dtype | None = None
+    plain: bool = False
+    ih_init: Initializer | None = None
+    hh_init: Initializer | None = None
+    bias_init: Initializer | None = None
+    variational: bool = False
+    remat: bool = False
+
+    cell_type: ClassVar[type[Cell]]
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: jax.Array,
+        seq_lengths: jax.Array | None = None,
+        initial_carry: tuple[Carry, ...] | None = None,
+        *,
+        mask: jax.Array | None = None,
+        reset: jax.Array | None = None,
+        deterministic: bool = True,
+    ) -> tuple[tuple[Carry, ...], jax.Array]:
+        names = self.layer_names()
+        if initial_carry is None:
+            initial_carry = (None,) * len(names)
+        elif len(initial_carry) != len(names):
+            raise ValueError(
+                f"initial_carry has {len(initial_carry)} entries; expected "
+                f"{len(names)}: {', '.join(names)}"
+            )
+        directions = 2 if self.bidirectional else 1
+        carries, ys = [], inputs
+        same_steps = (-2,) if self.variational else ()
+        for layer in range(self.num_layers):
+            if layer > 0:
+                drop = nn.Dropout(self.dropout, broadcast_dims=same_steps)
+                ys = drop(ys, deterministic=deterministic)
+            outputs = []
+            for direction in range(directions):
+                index = layer * directions + direction
+                recurrent = Recurrent(
+                    self._cell(),
+                    reverse=bool(direction),
+                    plain=self.plain,
+                    remat=self.remat,
+                    name=names[index],
+                )
+                carry, y = recurrent(
+                    ys, seq_lengths, initial_carry[index], mask=mask, reset=reset
+                )
+                carries.append(carry)
+                outputs.append(y)
+            ys = outputs[0] if directions == 1 else jnp.concatenate(outputs, axis=-1)
+        return tuple(carries), ys
+
+    def step(
+        self, carry: tuple[Carry, ...] | None, x: jax.Array
+    ) -> tuple[tuple[Carry, ...], jax.Array]:
+        """One step of all layers, with the same parameters: for streams.
+
+        Args:
+            carry: What the step before returned; None at the first step.
+            x: ``(*batch, input)``, or tokens ``(*batch,)``.
+
+        Returns:
+            ``(carry, y)``: the carries, and the output ``(*batch, features)``.
+
+        Raises:
+            ValueError: If the stack is bidirectional.
+
+        Example:
+            >>> gru, inputs = GRU(4, num_layers=2), jnp.ones((2, 7, 3))
+            >>> params = gru.init(jax.random.key(0), inputs)
+            >>> carry = None
+            >>> for x in inputs.swapaxes(0, 1):
+            ...     carry, y = gru.apply(params, carry, x, method="step")
+            >>> bool(jnp.allclose(y, gru.apply(params, inputs)[1][:, -1], atol=1e-6))
+            True
+        """
+        if self.bidirectional:
+            raise ValueError(
+                "a bidirectional stack has no single step: its backward layers begin "
+                "at the end of the sequence"
+            )
+        time_axis = x.ndim if is_tokens(x) else x.ndim - 1
+        carry, ys = self(jnp.expand_dims(x, time_axis), None, carry)
+        return carry, ys[..., 0, :]
+
+    @nn.nowrap
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the parts, in the order of the carry, which is PyTorch's."""
+        ends = ("", "_reverse") if self.bidirectional else ("",)
+        return tuple(
+            f"layer_{layer}{end}" for layer in range(self.num_layers) for end in ends
+        )
+
+    @nn.nowrap
+    def _cell(self) -> Cell:
+        return self.cell_type(
+            self.features,
+            use_bias=self.use_bias,
+            ih_init=self.ih_init,
+            hh_init=self.hh_init,
+            bias_init=self.bias_init,
+            vocab_size=self.vocab_size,
+            dtype=self.dtype,
+            parent=None,
+            **self._cell_options(),
+        )
+
+    @nn.nowrap
+    def _cell_options(self) -> dict[str, Any]:
+        return {}
+
+
+class Elman(Stack):
+    """Elman network, ``torch.nn.RNN``; the step is :class:`ElmanCell`.
+
+    Attributes:
+        activation: One of tanh, relu, sigmoid, identity.
+
+    Example:
+        >>> rnn = Elman(features=4, num_layers=2, bidirectional=True)
+        >>> params = rnn.init(jax.random.key(0), jnp.ones((2, 7, 3)))
+        >>> carry, ys = rnn.apply(params, jnp.ones((2, 7, 3)), jnp.array([7, 5]))
+        >>> len(carry), carry[0].shape, ys.shape
+        (4, (2, 4), (2, 7, 8))
+    """
+
+    activation: Activation = "tanh"
+
+    cell_type: ClassVar = ElmanCell
+
+    @nn.nowrap
+    def _cell_options(self):
+        return {"activation": self.activation}
+
+
+class GRU(Stack):
+    """Gated recurrent units, ``torch.nn.GRU``; the step is :class:`GRUCell`.
+
+    Example:
+        >>> gru = GRU(features=4, vocab_size=9)
+        >>> params = gru.init(jax.random.key(0), jnp.array([3, 8, 0]))
+        >>> carry, ys = gru.apply(params, jnp.array([3, 8, 0]))
+        >>> len(carry), carry[0].shape, ys.shape
+        (1, (4,), (3, 4))
+    """
+
+    cell_type: ClassVar = GRUCell
+
+
+class LSTM(Stack):
+    """Long short-term memory, ``torch.nn.LSTM``; the step is :class:`LSTMCell`.
+
+    Attributes:
+        projection: Width of :math:`h` (``proj_size`` in PyTorch); None leaves it as
+            wide as :math:`c`.
+        hr_init: Initialiser of the projection; None is torch's.
+
+    Example:
+        >>> lstm = LSTM(features=4, projection=2)
+        >>> params = lstm.init(jax.random.key(0), jnp.ones((2, 7, 3)))
+        >>> (carry,), ys = lstm.apply(params, jnp.ones((2, 7, 3)))
+        >>> carry.h.shape, carry.c.shape, ys.shape
+        ((2, 2), (2, 4), (2, 7, 2))
+
+        The :math:`c` of every step:
+
+        >>> _, sown = lstm.apply(params, jnp.ones((2, 7, 3)), mutable=["intermediates"])
+        >>> sown["intermediates"]["layer_0"]["carries"][0].c.shape
+        (2, 7, 4)
+    """
+
+    projection: int | None = None
+    hr_init: Initializer | None = None
+
+    cell_type: ClassVar = LSTMCell
+
+    @nn.nowrap
+    def _cell_options(self):
+        return {"projection": self.projection, "hr_init": self.hr_init}
