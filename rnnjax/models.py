@@ -1,0 +1,441 @@
+"""Whole models: classifiers of names, and a character language model.
+
+Every classifier is called as ``model.apply({"params": params}, tokens, seq_lengths,
+initial_carry)`` and returns logits. What else happened inside comes out through Flax's
+``sow``: with ``mutable=["intermediates"]`` the collection holds ``states`` (the outputs
+of every step), ``carry`` (the final carry) and, with attention, ``attention``.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rnnjax.attention import AttentionPooling
+from rnnjax.cells import Carry, ElmanCell, SumCell, hidden
+from rnnjax.linear import Linear, rows, uniform
+from rnnjax.masks import length_mask
+from rnnjax.recurrent import GRU, LSTM, Elman, Recurrent, Stack
+
+STACKS: dict[str, type[Stack]] = {"rnn": Elman, "gru": GRU, "lstm": LSTM}
+
+
+def joint_cell(features: int, activation: str, vocab_size: int) -> ElmanCell:
+    """An Elman cell that is one ``nn.Linear`` on the input and the hidden, joined.
+
+    Args:
+        features: Width of the hidden vector.
+        activation: Name of the activation.
+        vocab_size: Width of the (one-hot) input.
+
+    Returns:
+        A cell with one bias and ``torch.nn.Linear(vocab_size + features, features)``'s
+        initialisation, as the lessons' hand-made cells have.
+    """
+    init = uniform(vocab_size + features)
+    return ElmanCell(
+        features,
+        hh_bias=False,
+        ih_init=init,
+        hh_init=init,
+        bias_init=init,
+        vocab_size=vocab_size,
+        activation=activation,
+        parent=None,
+    )
+
+
+class NameClassifier(nn.Module):
+    """The base of every classifier; see the module's docstring for the call.
+
+    Attributes:
+        vocab_size: Number of different characters.
+        hidden_size: Width of the hidden vector.
+        num_classes: Number of classes.
+
+    Args:
+        tokens: ``(*batch, time)`` characters; what stands in the padding is ignored.
+        seq_lengths: ``(*batch,)`` number of characters; None is all.
+        initial_carry: What the recurrence starts from; None is zeros.
+        deterministic: False switches dropout on; it needs ``rngs={"dropout": key}``.
+
+    Returns:
+        Logits ``(*batch, num_classes)``.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_classes: int
+
+    def __call__(
+        self,
+        tokens: jax.Array,
+        seq_lengths: jax.Array | None = None,
+        initial_carry: Carry | None = None,
+        deterministic: bool = True,
+    ) -> jax.Array:
+        raise NotImplementedError
+
+    def sow_run(self, carry: Carry, states: jax.Array) -> None:
+        """Put the final carry and the states among the intermediates."""
+        self.sow("intermediates", "carry", carry)
+        self.sow("intermediates", "states", states)
+
+
+class JointClassifier(NameClassifier):
+    """Lessons 000 and 001: a hand-made cell, then the class from the last state.
+
+    Attributes:
+        activation: ``identity`` in lesson 000, whose cell has none; ``tanh`` in 001.
+    """
+
+    activation: str = "tanh"
+
+    @nn.compact
+    def __call__(
+        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
+    ):
+        cell = joint_cell(self.hidden_size, self.activation, self.vocab_size)
+        carry, states = Recurrent(cell, name="i2h")(tokens, seq_lengths, initial_carry)
+        self.sow_run(carry, states)
+        return Linear(self.num_classes, name="h2o")(carry)
+
+
+class StackClassifier(NameClassifier):
+    """Lessons 000, 001 and 003: a torch.nn stack, then the class from the last state.
+
+    Attributes:
+        kind: ``rnn``, ``gru`` or ``lstm``.
+        num_layers: Number of layers.
+        head: Name of the last map: ``h2o`` in lessons 000 and 001, ``fc`` in 003.
+    """
+
+    kind: str = "gru"
+    num_layers: int = 1
+    head: str = "h2o"
+
+    @nn.compact
+    def __call__(
+        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
+    ):
+        stack = STACKS[self.kind](
+            self.hidden_size,
+            num_layers=self.num_layers,
+            vocab_size=self.vocab_size,
+            name=self.kind,
+        )
+        carry, states = stack(tokens, seq_lengths, initial_carry)
+        self.sow_run(carry, states)
+        return Linear(self.num_classes, name=self.head)(hidden(carry[-1]))
+
+
+class AttentionClassifier(NameClassifier):
+    """Lesson 001: a GRU, attention over its states, then the class."""
+
+    @nn.compact
+    def __call__(
+        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
+    ):
+        gru = GRU(self.hidden_size, vocab_size=self.vocab_size, name="gru")
+        carry, states = gru(tokens, seq_lengths, initial_carry)
+        mask = None
+        if seq_lengths is not None:
+            mask = length_mask(seq_lengths, tokens.shape[-1])
+        summary, weights = AttentionPooling(name="att")(states, mask)
+        self.sow_run(carry, states)
+        self.sow("intermediates", "attention", weights)
+        return Linear(self.num_classes, name="h2o")(summary)
+
+
+class PreviousStateClassifier(NameClassifier):
+    """Lesson 003: a sigmoid cell; the class from the last character and the state
+    *before* it.
+
+    The lesson starts every name from a random state, ``initial_carry``. A name without
+    characters has its class from the initial state alone.
+    """
+
+    @nn.compact
+    def __call__(
+        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
+    ):
+        if seq_lengths is None:
+            seq_lengths = jnp.full(tokens.shape[:-1], tokens.shape[-1])
+        cell = joint_cell(self.hidden_size, "sigmoid", self.vocab_size)
+        before = jnp.maximum(seq_lengths - 1, 0)
+        # The state after the last character is never used, so it is not computed.
+        carry, states = Recurrent(cell, name="in2hidden")(tokens, before, initial_carry)
+        self.sow_run(carry, states)
+        last = jnp.take_along_axis(tokens, before[..., None], axis=-1)[..., 0]
+        last = jnp.where(seq_lengths > 0, last, -1)
+        return JointLinear(self.num_classes, self.vocab_size, name="in2output")(
+            last, carry
+        )
+
+
+class JointLinear(nn.Module):
+    """One ``nn.Linear`` on tokens and a vector, joined.
+
+    Attributes:
+        features: Number of outputs.
+        vocab_size: Number of different tokens.
+
+    Args:
+        tokens: ``(*batch,)``.
+        h: ``(*batch, hidden)``.
+
+    Returns:
+        ``(*batch, features)``.
+    """
+
+    features: int
+    vocab_size: int
+
+    @nn.compact
+    def __call__(self, tokens, h):
+        init = uniform(self.vocab_size + h.shape[-1])
+        ih = Linear(self.features, True, init, init, self.vocab_size, name="ih")
+        hh = Linear(self.features, False, init, name="hh")
+        return ih(tokens) + hh(h)
+
+
+class PaddedClassifier(NameClassifier):
+    """What lesson 004's models share: every name has ``max_length`` steps.
+
+    Padding is a zero vector and counts as a step, so that ``seq_lengths`` only says
+    where the zero vectors begin.
+
+    Attributes:
+        max_length: Number of steps of every name; longer ones are an error.
+        mlp_size: Width of the layer before the last.
+    """
+
+    max_length: int = 18
+    mlp_size: int = 256
+
+    def zero_padded(self, tokens, seq_lengths):
+        """Tokens ``(*batch, max_length)``, -1 (the zero vector) at padding."""
+        missing = self.max_length - tokens.shape[-1]
+        if missing < 0:
+            raise ValueError(
+                f"tokens have {tokens.shape[-1]} steps; expected at most "
+                f"{self.max_length} (max_length)"
+            )
+        tokens = tokens.astype(jnp.int32)
+        if seq_lengths is not None:
+            real = length_mask(seq_lengths, tokens.shape[-1])
+            tokens = jnp.where(real, tokens, -1)
+        padding = [(0, 0)] * (tokens.ndim - 1) + [(0, missing)]
+        return jnp.pad(tokens, padding, constant_values=-1)
+
+
+class MLPClassifier(PaddedClassifier):
+    """Lesson 004's baseline: three linear layers on the one-hot name, no recurrence."""
+
+    @nn.compact
+    def __call__(
+        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
+    ):
+        tokens = self.zero_padded(tokens, seq_lengths)
+        x = OneHotLinear(self.mlp_size, self.vocab_size, name="mlp_0")(tokens)
+        x = Linear(self.mlp_size, name="mlp_2")(jax.nn.relu(x))
+        return Linear(self.num_classes, name="mlp_4")(jax.nn.relu(x))
+
+
+class OneHotLinear(nn.Module):
+    """``nn.Linear`` on the one-hot vectors of all steps, flattened.
+
+    Attributes:
+        features: Number of outputs.
+        vocab_size: Number of different tokens.
+
+    Args:
+        tokens: ``(*batch, time)``; -1 is the zero vector.
+
+    Returns:
+        ``(*batch, features)``.
+    """
+
+    features: int
+    vocab_size: int
+
+    @nn.compact
+    def __call__(self, tokens):
+        num_inputs = tokens.shape[-1] * self.vocab_size
+        kernel, bias = Linear(self.features, name="linear").weights(num_inputs)
+        # Step t owns the rows from t * vocab_size on.
+        first = jnp.arange(tokens.shape[-1]) * self.vocab_size
+        index = jnp.where(tokens < 0, -1, tokens + first)
+        return rows(kernel, index).sum(axis=-2) + bias
+
+
+class AllStatesClassifier(PaddedClassifier):
+    """Lesson 004's hand-made network: tanh(Wx x) + tanh(Wh h), all states to one head."""
+
+    @nn.compact
+    def __call__(
+        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
+    ):
+        tokens = self.zero_padded(tokens, seq_lengths)
+        cell = SumCell(
+            self.hidden_size,
+            ih_init=uniform(self.vocab_size),
+            hh_init=uniform(self.hidden_size),
+            vocab_size=self.vocab_size,
+            parent=None,
+        )
+        carry, states = Recurrent(cell, name="W")(tokens, None, initial_carry)
+        self.sow_run(carry, states)
+        x = states.reshape(*states.shape[:-2], -1)
+        x = jax.nn.relu(Linear(self.mlp_size, name="Wy")(x))
+        return Linear(self.num_classes, name="output_layer")(x)
+
+
+class DropoutClassifier(PaddedClassifier):
+    """Lesson 004's nn.RNN: two layers, dropout, all states to one head.
+
+    Attributes:
+        num_layers: Number of layers.
+        dropout: Probability of dropping a state, between layers and before the head.
+    """
+
+    num_layers: int = 2
+    dropout: float = 0.4
+
+    @nn.compact
+    def __call__(
+        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
+    ):
+        tokens = self.zero_padded(tokens, seq_lengths)
+        stack = Elman(
+            self.hidden_size,
+            num_layers=self.num_layers,
+            dropout=self.dropout,
+            vocab_size=self.vocab_size,
+            name="rnn",
+        )
+        carry, states = stack(tokens, None, initial_carry, deterministic=deterministic)
+        self.sow_run(carry, states)
+        states = nn.Dropout(self.dropout)(states, deterministic=deterministic)
+        x = states.reshape(*states.shape[:-2], -1)
+        x = jax.nn.relu(Linear(self.mlp_size, name="linear_layer")(x))
+        return Linear(self.num_classes, name="output_layer")(x)
+
+
+class CharLM(nn.Module):
+    """A character language model: recurrent layers, then what comes next.
+
+    The defaults are lesson 002's: an LSTM, then an MLP with one hidden layer.
+
+    Attributes:
+        vocab_size: Number of different characters.
+        hidden_size: Width of the recurrence.
+        mlp_size: Width of the MLP's hidden layer; None is one linear map, without it.
+        num_layers: Number of recurrent layers.
+        dropout: Probability of dropping a state after each layer, and a unit of the MLP.
+        dtype: Type of the operands of the products (say bfloat16).
+        kind: ``rnn``, ``gru`` or ``lstm``.
+
+    Args:
+        tokens: ``(*batch, time)``.
+        carry: What the recurrence starts from; None is zeros.
+        deterministic: False switches dropout on; it needs ``rngs={"dropout": key}``.
+        reset: ``(*batch, time)``, True where a new document begins: the carry goes back
+            to zeros before that character.
+
+    Returns:
+        ``(carry, logits)``: the final carry, and logits ``(*batch, time, vocab_size)``
+        of each step's next character.
+
+    Example:
+        >>> model = CharLM(vocab_size=5, hidden_size=4, mlp_size=6)
+        >>> tokens = jnp.array([[0, 1, 2]])
+        >>> params = model.init(jax.random.key(0), tokens)
+        >>> carry, logits = model.apply(params, tokens)
+        >>> logits.shape
+        (1, 3, 5)
+    """
+
+    vocab_size: int
+    hidden_size: int = 1024
+    mlp_size: int | None = 2048
+    num_layers: int = 1
+    dropout: float = 0.4
+    dtype: jnp.dtype | None = None
+    kind: str = "lstm"
+
+    @nn.compact
+    def __call__(self, tokens, carry=None, deterministic=True, *, reset=None):
+        stack = STACKS[self.kind](
+            self.hidden_size,
+            num_layers=self.num_layers,
+            dropout=self.dropout,
+            vocab_size=self.vocab_size,
+            dtype=self.dtype,
+            name=self.kind,
+        )
+        carry, states = stack(
+            tokens, initial_carry=carry, reset=reset, deterministic=deterministic
+        )
+        self.sow("intermediates", "states", states)
+        x = nn.Dropout(self.dropout)(states, deterministic=deterministic)
+        if self.mlp_size is None:
+            return carry, Linear(self.vocab_size, dtype=self.dtype, name="h2o")(x)
+        x = jax.nn.relu(Linear(self.mlp_size, dtype=self.dtype, name="mlp_0")(x))
+        x = nn.Dropout(self.dropout)(x, deterministic=deterministic)
+        return carry, Linear(self.vocab_size, dtype=self.dtype, name="mlp_3")(x)
+
+
+class BidirectionalClassifier(NameClassifier):
+    """Recipe best: characters in context, a bidirectional GRU, three summaries of it.
+
+    Each step sees the character with its two neighbours. The class comes from the two
+    final states, an attention-weighted mean of all states and their maximum.
+
+    Attributes:
+        embedding_size: Width of what stands for a character and its neighbours.
+        dropout: Probability of dropping a number of the summary.
+        embedding_dropout: Probability of dropping a number of the embedding.
+    """
+
+    embedding_size: int = 128
+    dropout: float = 0.5
+    embedding_dropout: float = 0.2
+
+    @nn.compact
+    def __call__(
+        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
+    ):
+        if seq_lengths is None:
+            seq_lengths = jnp.full(tokens.shape[:-1], tokens.shape[-1])
+        mask = length_mask(seq_lengths, tokens.shape[-1])
+        window = OneHotLinear(self.embedding_size, self.vocab_size, name="window")
+        x = jax.nn.relu(window(with_neighbours(jnp.where(mask, tokens, -1))))
+        x = nn.Dropout(self.embedding_dropout)(x, deterministic=deterministic)
+        gru = GRU(self.hidden_size, bidirectional=True, name="gru")
+        carry, states = gru(x, seq_lengths, initial_carry)
+        mean, weights = AttentionPooling(name="att")(states, mask)
+        self.sow_run(carry, states)
+        self.sow("intermediates", "attention", weights)
+        # States lie in (-1, 1), so that padding, at -1, is never the maximum.
+        highest = jnp.max(jnp.where(mask[..., None], states, -1), axis=-2)
+        summary = jnp.concatenate([*carry, mean, highest], axis=-1)
+        summary = nn.Dropout(self.dropout)(summary, deterministic=deterministic)
+        return Linear(self.num_classes, name="fc")(summary)
+
+
+def with_neighbours(tokens: jax.Array) -> jax.Array:
+    """Every token between its neighbours.
+
+    Args:
+        tokens: ``(*batch, time)``.
+
+    Returns:
+        ``(*batch, time, 3)``; -1 stands beyond the two ends.
+
+    Example:
+        >>> with_neighbours(jnp.array([5, 6, 7])).tolist()
+        [[-1, 5, 6], [5, 6, 7], [6, 7, -1]]
+    """
+    edge = [(0, 0)] * (tokens.ndim - 1) + [(1, 1)]
+    padded = jnp.pad(tokens, edge, constant_values=-1)
+    return jnp.stack([padded[..., :-2], tokens, padded[..., 2:]], axis=-1)
