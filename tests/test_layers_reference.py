@@ -1,0 +1,93 @@
+"""Stacks against what ``torch.nn`` made of the same cases; torch is not needed.
+
+``reference/make_layers.py`` made the file.
+"""
+
+import functools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import assert_matches, error, make_stack, under
+
+from rnnjax import from_torch, length_mask, to_torch
+
+with np.load(Path(__file__).parent / "reference" / "layers.npz") as file:
+    ARRAYS = dict(file)
+CASES = json.loads(str(ARRAYS["cases"]))
+# Compiling takes the time of these tests. Of three layers, those that have everything.
+COMPILED = [
+    name
+    for name, arguments in CASES.items()
+    if arguments["num_layers"] < 3
+    or (arguments["bidirectional"] and arguments["use_bias"])
+]
+TRAJECTORIES = json.loads(str(ARRAYS["trajectories"]))
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_values_and_gradients(name):
+    assert_matches(make_stack(**CASES[name]), under(name, ARRAYS))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weights_make_the_round_trip_bit_for_bit(name):
+    stack, weights = make_stack(**CASES[name]), under(f"{name}/weights", ARRAYS)
+    back = to_torch(stack, from_torch(stack, weights))
+    assert list(back) == list(weights)
+    for key in weights:
+        np.testing.assert_array_equal(back[key], weights[key], strict=True)
+
+
+def clip_as_torch(max_norm: float) -> optax.GradientTransformation:
+    """``torch.nn.utils.clip_grad_norm_``: optax leaves out the 1e-6."""
+
+    def update(updates, state, params=None):
+        factor = jnp.minimum(1, max_norm / (optax.tree.norm(updates) + 1e-6))
+        return jax.tree.map(lambda g: g * factor, updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+OPTIMISERS = {
+    "adam": lambda lr: optax.adam(lr),
+    "sgd": lambda lr, momentum: optax.sgd(lr, momentum),
+}
+
+
+@pytest.mark.parametrize("name", TRAJECTORIES)
+def test_training(name):
+    arguments, arrays = TRAJECTORIES[name], under(name, ARRAYS)
+    stack = make_stack(**arguments)
+    optimiser = OPTIMISERS[arguments["optimiser"]](**arguments["optimiser_options"])
+    tx = optax.chain(clip_as_torch(arguments["clip"]), optimiser)
+    inputs, targets, seq_lengths = (
+        jnp.asarray(arrays[key]) for key in ("inputs", "targets", "seq_lengths")
+    )
+    mask = length_mask(seq_lengths, inputs.shape[1])[..., None]
+
+    def loss_fn(params):
+        _, ys = stack.apply({"params": params}, inputs, seq_lengths)
+        return jnp.sum((ys - targets) ** 2 * mask) / (mask.sum() * targets.shape[-1])
+
+    def update(params_and_state, _):
+        params, opt_state = params_and_state
+        loss, grads = jax.value_and_grad(loss_fn)(params)
+        updates, opt_state = tx.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, opt_state), (loss, optax.tree.norm(grads))
+
+    params = from_torch(stack, under("init", arrays))
+    scan = functools.partial(jax.lax.scan, update, length=arguments["updates"])
+    (params, _), (losses, norms) = jax.jit(scan)((params, tx.init(params)))
+
+    assert len(losses) == 100
+    np.testing.assert_allclose(losses, arrays["losses"], rtol=1e-5)
+    np.testing.assert_allclose(norms, arrays["grad_norms"], rtol=1e-3)
+    final = to_torch(stack, params)
+    for key, expected in under("final", arrays).items():
+        assert error(final[key], expected) <= 1e-3, key
