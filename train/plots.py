@@ -1,0 +1,136 @@
+"""Pictures of a run, as PNG files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+from train.classification import Report
+from train.evaluation import Look
+
+# Okabe and Ito's colours, which colour-blind people can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def curves(
+    path: Path, lines: Mapping[str, tuple[Sequence, Sequence]], x: str, y: str
+) -> None:
+    """Curves in one picture.
+
+    Args:
+        path: The PNG file.
+        lines: From a name to the points' ``x`` and ``y``.
+        x: What the horizontal axis shows.
+        y: What the vertical axis shows.
+    """
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for (name, (xs, ys)), colour in zip(lines.items(), COLOURS * 3, strict=False):
+        axes.plot(xs, ys, label=name, color=colour, marker="." if len(xs) < 40 else "")
+    axes.set(xlabel=x, ylabel=y)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, path)
+
+
+def confusion(path: Path, figures: Report, languages: Sequence[str]) -> None:
+    """The confusion matrix; every row is shared out over the answers.
+
+    Args:
+        path: The PNG file.
+        figures: Has the counts.
+        languages: Names of the classes.
+    """
+    counts = figures.confusion
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = 2.5 + 0.42 * len(languages)
+    figure, axes = plt.subplots(figsize=(size + 0.8, size), layout="constrained")
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(languages))
+    axes.set_xticks(places, languages, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, languages)
+    axes.set(xlabel="answer", ylabel="language")
+    if len(languages) <= 30:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[row, column] > 0.55 else "black"
+            axes.text(
+                column,
+                row,
+                counts[row, column],
+                ha="center",
+                va="center",
+                fontsize=7,
+                color=colour,
+            )
+    figure.colorbar(image, label="share of the language's names", shrink=0.8)
+    _save(figure, path)
+
+
+def attention(path: Path, looks: Sequence[Look], titles: Sequence[str]) -> None:
+    """Where attention looked, one row a name, darker for more.
+
+    Args:
+        path: The PNG file.
+        looks: The names and their weights.
+        titles: What stands before each row.
+    """
+    longest = max(len(look.text) for look in looks)
+    height, width = 1.2 + 0.42 * len(looks), 3 + 0.42 * longest
+    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    weights = np.full((len(looks), longest), np.nan)
+    for row, look in enumerate(looks):
+        weights[row, : len(look.text)] = look.weights
+    image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1)
+    for row, look in enumerate(looks):
+        for column, character in enumerate(look.text):
+            colour = "white" if look.weights[column] > 0.55 else "black"
+            axes.text(column, row, character, ha="center", va="center", color=colour)
+    axes.set_yticks(range(len(looks)), titles)
+    axes.set_xticks([])
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, label="attention", shrink=0.9)
+    _save(figure, path)
+
+
+def distributions(
+    path: Path,
+    names: Sequence[str],
+    labels: Sequence[str],
+    probs: np.ndarray,
+    languages: Sequence[str],
+) -> None:
+    """The output distribution for some names, as bars.
+
+    Args:
+        path: The PNG file.
+        names: The names.
+        labels: Their languages.
+        probs: ``(names, classes)``.
+        languages: Names of the classes.
+    """
+    figure, all_axes = plt.subplots(
+        1,
+        len(names),
+        figsize=(1.6 + 1.9 * len(names), 1 + 0.24 * len(languages)),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes, name, label, row in zip(all_axes[0], names, labels, probs, strict=True):
+        colours = [COLOURS[1] if lang == label else COLOURS[0] for lang in languages]
+        axes.barh(range(len(languages)), row, color=colours)
+        axes.set_title(f"{name}\n({label})", fontsize=10)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("probability")
+    all_axes[0][0].set_yticks(range(len(languages)), languages)
+    all_axes[0][0].invert_yaxis()
+    figure.suptitle("the right answer in orange", fontsize=9)
+    _save(figure, path)
+
+
+def _save(figure, path: Path) -> None:
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
