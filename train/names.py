@@ -1,0 +1,279 @@
+"""Train a classifier that tells the language of a surname.
+
+    python -m train.names                                     # the project's own best
+    python -m train.names --recipe workshop --model attention --noise 5
+    python -m train.names --recipe practical --compare
+
+The recipes practical, workshop, blog and binary are lessons 000, 001, 003 and 004.
+"""
+
+from train import STARTED, small_loops  # noqa: F401  # isort: skip (before jax)
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from train import plots, splits
+from train.cli import InputError, printable, run
+from train.datasets import NamesData, find_names
+from train.outcome import finish
+from train.recipes import NamesRecipe, Settings, models_of, settings_of
+from train.run_directory import RunDirectory, default_path, device_line, write_json
+from train.task import Task, make_task
+from train.training import train
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Train a classifier that tells the language of a surname."""
+
+    recipe: NamesRecipe = "best"
+    """practical, workshop, blog and binary are the lessons; best is our own."""
+    model: str | None = None
+    """One of the recipe's models (a wrong one lists them); its first if not given."""
+    compare: bool = False
+    """Train all models of the recipe and compare them."""
+    protocol: Literal["both", "blog", "leak-free"] = "both"
+    """How best is tested: blog is a random 10 %, leak-free removes duplicates first."""
+    data: Path | None = None
+    """Directory with one <Language>.txt for each language."""
+    out: Path | None = None
+    """Run directory; the same command with the same one continues the run."""
+    seed: int = 0
+    """Decides split, initial parameters, order, noise and dropout."""
+    seeds: int = 1
+    """Number of replicas, with seeds seed, seed + 1, …, trained together."""
+    noise: int = 0
+    """workshop: with N > 0, names get 0 to N + 1 meaningless characters at their end."""
+    epochs: int | None = None
+    """Passes over the training names."""
+    iterations: int | None = None
+    """workshop: number of updates."""
+    minutes: float | None = None
+    """Stop after the epoch (thousand iterations) that ends after so much training."""
+    batch_size: int | None = None
+    """Names per update."""
+    learning_rate: float | None = None
+    """Step size of the optimiser."""
+    hidden_size: int | None = None
+    """Width of the recurrence."""
+    mlp_size: int | None = None
+    """binary: width of the layer before the last."""
+    checkpoint_every: int | None = None
+    """Epochs (workshop: thousands of iterations) between checkpoints (default 1; 10)."""
+
+    def __post_init__(self):
+        known = models_of(self.recipe)
+        if self.model is not None and self.model not in known:
+            raise InputError(
+                f"the recipe {self.recipe} has no model {printable(self.model)!r}; "
+                f"expected one of {', '.join(known)}"
+            )
+        if self.compare and self.model is not None:
+            raise InputError(
+                "--compare trains every model of the recipe; leave out --model"
+            )
+        if self.noise and self.recipe != "workshop":
+            raise InputError(
+                f"--noise belongs to the recipe workshop, not to {self.recipe}; "
+                "leave it out or use --recipe workshop"
+            )
+        if self.protocol != "both" and self.recipe != "best":
+            raise InputError(
+                f"--protocol belongs to the recipe best, not to {self.recipe}; "
+                "leave it out"
+            )
+        for name, least in [("seeds", 1), ("noise", 0), ("checkpoint_every", 1)]:
+            value = getattr(self, name)
+            if value is not None and value < least:
+                flag = name.replace("_", "-")
+                raise InputError(f"--{flag} is {value}; expected at least {least}")
+        if self.minutes is not None and not self.minutes > 0:
+            raise InputError(f"--minutes is {self.minutes}; expected more than 0")
+        if self.seed < 0:
+            raise InputError(f"--seed is {self.seed}; expected at least 0")
+        self.settings(self.model or known[0])
+
+    def settings(self, model: str) -> Settings:
+        """The recipe's settings with what the flags change."""
+        return settings_of(
+            self.recipe,
+            model,
+            learning_rate=self.learning_rate,
+            hidden_size=self.hidden_size,
+            mlp_size=self.mlp_size,
+            epochs=self.epochs,
+            iterations=self.iterations,
+            batch_size=self.batch_size,
+        )
+
+
+def run_task(config: Config, task: Task, path: Path) -> dict[str, Any]:
+    """Train in a directory, or go on there, and leave everything about it.
+
+    Args:
+        config: The flags.
+        task: What to train.
+        path: The run directory.
+
+    Returns:
+        The summary.
+    """
+    directory = RunDirectory.open(path, describe(config, task))
+    with directory.lock():
+        done = directory.summary
+        progress, compile_seconds = train(
+            task, directory, config.minutes, config.checkpoint_every
+        )
+        if done is not None and done["steps"] == int(np.max(progress.state.step)):
+            print(f"{path} is complete; nothing to do")
+            return done
+        return finish(task, progress, compile_seconds, directory)
+
+
+def describe(config: Config, task: Task) -> dict[str, Any]:
+    """What config.json says: all that decides a run, and what predict needs."""
+    flags = dataclasses.asdict(config)
+    for name in ("out", "compare", "checkpoint_every"):
+        del flags[name]
+    flags |= {"data": task.source, "model": task.model_name}
+    settings = {
+        name: value
+        for name, value in dataclasses.asdict(task.settings).items()
+        if not callable(value)
+    }
+    model = task.trainer.model
+    sizes = {
+        field.name: getattr(model, field.name)
+        for field in dataclasses.fields(model)
+        if isinstance(getattr(model, field.name), int)
+        and not isinstance(getattr(model, field.name), bool)
+    }
+    return {
+        "program": "names",
+        "config": flags,
+        "settings": settings | {"split": task.settings.split.__name__},
+        "sizes": sizes,
+        "alphabet": task.vocabulary.characters,
+        "languages": list(task.languages),
+        "names_sha256": task.fingerprint,
+    }
+
+
+def run_model(config: Config, model_name: str, data: NamesData, path: Path):
+    """Train one model: for ``best``, once for each protocol."""
+    settings = config.settings(model_name)
+    seeds = range(config.seed, config.seed + config.seeds)
+    if config.recipe != "best":
+        task = make_task(config.recipe, model_name, settings, data, seeds, config.noise)
+        return run_task(config, task, path)
+    summaries = {}
+    for protocol, split in (
+        ("blog", splits.best),
+        ("leak-free", splits.best_leak_free),
+    ):
+        if config.protocol not in ("both", protocol):
+            continue
+        task = make_task(
+            config.recipe,
+            model_name,
+            dataclasses.replace(settings, split=split),
+            data,
+            seeds,
+        )
+        sizes = [len(part.labels) for part in task.replicas[0][2:] if part is not None]
+        explained = {
+            "blog": "random 10 % for the test; some of its names also stand in training",
+            "leak-free": "duplicates removed before splitting",
+        }[protocol]
+        print(f"\nprotocol {protocol}: {explained} ({sizes[0]:,} + {sizes[1]:,} names)")
+        nested = (
+            path if config.protocol != "both" or protocol == "blog" else path / protocol
+        )
+        summaries[protocol] = run_task(config, task, nested)
+        summaries[protocol]["protocol"] = protocol
+    summary = next(iter(summaries.values()))
+    if len(summaries) == 2:
+        for name in ("test_accuracy", "test_loss", "test_macro_f1"):
+            summary[f"leak_free_{name}"] = summaries["leak-free"][name]
+    summary["wall_seconds"] = time.perf_counter() - STARTED
+    write_json(path / "summary.json", summary)
+    return summary
+
+
+def compare(config: Config, data: NamesData, path: Path) -> None:
+    """Train every model of the recipe; answer which one works best."""
+    path.mkdir(parents=True, exist_ok=True)
+    summaries, curves = {}, {}
+    for model_name in models_of(config.recipe):
+        print(f"\n{config.recipe} {model_name}")
+        summaries[model_name] = run_model(config, model_name, data, path / model_name)
+        records = RunDirectory(path / model_name).metrics()
+        curves[model_name] = (
+            [record["step"] for record in records],
+            [np.mean(record["train_loss"]) for record in records],
+        )
+    (path / "plots").mkdir(exist_ok=True)
+    plots.curves(
+        path / "plots" / "comparison.png", curves, "updates", "training loss (nats)"
+    )
+    write_json(path / "comparison.json", summaries)
+    lines = [
+        "model      parameters  train loss  test loss  accuracy  macro-F1  seconds"
+    ]
+    for name, summary in summaries.items():
+        accuracy = summary.get("test_accuracy_mean", summary["test_accuracy"])
+        lines.append(
+            f"{name:<10} {summary['num_params']:>10,}  {curves[name][1][-1]:10.4f}  "
+            f"{summary['test_loss']:9.4f}  {100 * accuracy:6.2f} %  "
+            f"{summary['test_macro_f1']:8.3f}  {summary['train_seconds']:7.1f}"
+        )
+    winner = max(summaries, key=lambda name: summaries[name]["test_accuracy"])
+    print("\n" + "\n".join(lines))
+    print(f"\nbest on the test names: {winner}")
+    print(f"the curves of all of them: {path / 'plots' / 'comparison.png'}")
+
+
+def main(config: Config) -> None:
+    """Train what the flags say."""
+    print(f"device: {device_line()}")
+    data = find_names(config.data)
+    print(data.note)
+    if config.compare:
+        path = config.out or default_path(config.recipe, "compare")
+        compare(config, data, path)
+        return
+    model_name = config.model or models_of(config.recipe)[0]
+    path = config.out or default_path(config.recipe, model_name)
+    summary = run_model(config, model_name, data, path)
+    print()
+    if "seeds" in summary:
+        print(
+            f"{summary['seeds']} seeds: test accuracy "
+            f"{100 * summary['test_accuracy_mean']:.2f} % "
+            f"± {100 * summary['test_accuracy_std']:.2f}, macro-F1 "
+            f"{summary['test_macro_f1_mean']:.3f} ± {summary['test_macro_f1_std']:.3f}"
+        )
+    print(
+        f"test accuracy {100 * summary['test_accuracy']:.2f} %, loss "
+        f"{summary['test_loss']:.4f} nats, macro-F1 {summary['test_macro_f1']:.3f} "
+        f"({summary['test_names']:,} names"
+        + (f", protocol {summary['protocol']})" if "protocol" in summary else ")")
+    )
+    if "leak_free_test_accuracy" in summary:
+        print(
+            f"leak-free: accuracy {100 * summary['leak_free_test_accuracy']:.2f} %, "
+            f"macro-F1 {summary['leak_free_test_macro_f1']:.3f}"
+        )
+    print(
+        f"{summary['steps']:,} updates in {summary['train_seconds']:.1f} s, "
+        f"{summary['wall_seconds']:.1f} s in all"
+    )
+    print(f"python -m train.predict --run {path} NAME")
+
+
+if __name__ == "__main__":
+    run(main, Config, "Train a classifier that tells the language of a surname.")

@@ -1,0 +1,222 @@
+"""A training of a names model: its names, its batches, its model and optimiser."""
+
+import functools
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import optax
+
+from rnnjax.text import Vocabulary, bucket_widths
+from train import batches as plans
+from train import splits
+from train.datasets import NamesData
+from train.recipes import Settings, build_model
+from train.updates import Trainer
+
+CHUNK = 1000
+"""Updates in one call of the compiled loop, at most."""
+
+NUM_BUCKETS = 4
+"""Lengths that batches are padded to; each is compiled once."""
+
+
+class Replica(NamedTuple):
+    """One seed's names.
+
+    Attributes:
+        seed: The seed.
+        split: The names.
+        train: The training names as arrays.
+        validation: The validation names, if the recipe has any.
+        test: The test names.
+    """
+
+    seed: int
+    split: splits.Split
+    train: plans.Encoded
+    validation: plans.Encoded | None
+    test: plans.Encoded
+
+
+class Task(NamedTuple):
+    """All that one training needs: replicas of one model.
+
+    Attributes:
+        recipe: Name of the recipe.
+        model_name: Name of the model in the recipe.
+        noise: Level of the workshop's noise.
+        settings: How it is trained.
+        vocabulary: The characters.
+        languages: The classes.
+        replicas: The names of each seed.
+        trainer: The model, its optimiser and its loss.
+        source: Where the names come from.
+        fingerprint: SHA-256 of the names and their labels.
+    """
+
+    recipe: str
+    model_name: str
+    noise: int
+    settings: Settings
+    vocabulary: Vocabulary
+    languages: tuple[str, ...]
+    replicas: tuple[Replica, ...]
+    trainer: Trainer
+    source: str
+    fingerprint: str
+
+    @property
+    def num_rounds(self) -> int:
+        """Epochs, or thousands of iterations."""
+        if self.settings.epochs is not None:
+            return self.settings.epochs
+        return math.ceil(self.settings.iterations / CHUNK)
+
+    def round_name(self, finished: int) -> str:
+        """What a person calls the end of a round."""
+        if self.settings.epochs is not None:
+            return f"epoch {finished}/{self.settings.epochs}"
+        iterations = min(finished * CHUNK, self.settings.iterations)
+        return f"iteration {iterations:,}/{self.settings.iterations:,}"
+
+    def batches(self, round_: int) -> plans.Batches:
+        """The batches of a round, for all replicas."""
+        return plans.join_replicas([self._batches(r, round_) for r in self.replicas])
+
+    def _batches(self, replica: Replica, round_: int) -> plans.Batches:
+        settings, widths, train = self.settings, self.trainer.widths, replica.train
+        rng = np.random.default_rng([replica.seed, round_, 1])
+        if settings.order == "class_uniform":
+            num = min(CHUNK, settings.iterations - round_ * CHUNK)
+            return plans.class_uniform(
+                train,
+                num,
+                settings.batch_size,
+                self.noise,
+                self.vocabulary,
+                widths,
+                rng,
+            )
+        if settings.order == "by_length":
+            order = plans.by_length(train, widths, settings.batch_size, rng)
+        elif settings.order == "shuffled":
+            order = rng.permutation(len(train.labels))
+        else:
+            order = np.arange(len(train.labels))
+        return plans.in_order(
+            train, order, settings.batch_size, widths, settings.drop_last
+        )
+
+
+def make_task(
+    recipe: str,
+    model_name: str,
+    settings: Settings,
+    data: NamesData,
+    seeds: Sequence[int],
+    noise: int = 0,
+) -> Task:
+    """Split and encode the names, and build the model for them.
+
+    Args:
+        recipe: Name of the recipe.
+        model_name: Name of the model in the recipe.
+        settings: How it is trained.
+        data: The names.
+        seeds: One for each replica.
+        noise: Level of the workshop's noise.
+
+    Returns:
+        The task.
+    """
+    parts = [settings.split(data, np.random.default_rng([seed, 0])) for seed in seeds]
+    vocabulary = Vocabulary(parts[0].alphabet)
+    lengths = [
+        np.array([len(name) for name in examples.names])
+        for part in parts
+        for examples in (part.train, part.validation, part.test)
+        if examples is not None
+    ]
+    longest = max(int(each.max(initial=1)) for each in lengths)
+    if settings.max_length is not None:
+        longest = max(longest, settings.max_length)
+        widths = (longest,)
+    else:
+        room = noise + 1 if noise else 0
+        longest += room
+        # One seed's lengths decide, so that replicas change nothing for the first.
+        widths = bucket_widths(
+            np.add.outer(lengths[0], range(room + 1)).ravel(), NUM_BUCKETS
+        )
+        widths = (*widths[:-1], longest)
+    encode = functools.partial(plans.encode, vocabulary=vocabulary, max_length=longest)
+    replicas = tuple(
+        Replica(
+            seed,
+            part,
+            encode(part.train),
+            None if part.validation is None else encode(part.validation),
+            encode(part.test),
+        )
+        for seed, part in zip(seeds, parts, strict=True)
+    )
+    sizes = {
+        "vocab_size": len(vocabulary),
+        "hidden_size": settings.hidden_size,
+        "num_classes": len(parts[0].languages),
+    }
+    if settings.max_length is not None:
+        sizes |= {"max_length": longest, "mlp_size": settings.mlp_size}
+    model = build_model(recipe, model_name, **sizes)
+    num_updates = math.ceil(len(parts[0].train.labels) / settings.batch_size)
+    tx = make_optimizer(settings, num_updates)
+    trainer = Trainer(model, tx, settings.loss, settings.carry, widths)
+    return Task(
+        recipe,
+        model_name,
+        noise,
+        settings,
+        vocabulary,
+        parts[0].languages,
+        replicas,
+        trainer,
+        str(data.directory),
+        _fingerprint(data),
+    )
+
+
+def _fingerprint(data: NamesData) -> str:
+    digest = hashlib.sha256("\n".join((*data.languages, *data.names)).encode())
+    digest.update(data.labels.tobytes())
+    return digest.hexdigest()
+
+
+def make_optimizer(settings: Settings, updates_per_epoch: int):
+    """The recipe's optimiser.
+
+    Args:
+        settings: Which one, its learning rate and clipping.
+        updates_per_epoch: Number of updates of an epoch, for the schedule of ``best``.
+
+    Returns:
+        An optax transformation.
+    """
+    clip = optax.identity()
+    if settings.clip is not None:
+        clip = optax.clip_by_global_norm(settings.clip)
+    if settings.optimizer == "sgd":
+        return optax.chain(clip, optax.sgd(settings.learning_rate))
+    if settings.optimizer == "adam":
+        return optax.chain(clip, optax.adam(settings.learning_rate))
+    num_updates = updates_per_epoch * settings.epochs
+    schedule = optax.warmup_cosine_decay_schedule(
+        init_value=settings.learning_rate / 10,
+        peak_value=settings.learning_rate,
+        warmup_steps=num_updates // 10,
+        decay_steps=num_updates,
+        end_value=settings.learning_rate / 100,
+    )
+    return optax.chain(clip, optax.adam(schedule, b2=0.99))
