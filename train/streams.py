@@ -1,0 +1,305 @@
+"""A text as tokens, in memory or in a file, and cut into streams and windows."""
+
+import codecs
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from rnnjax.text import Vocabulary, transliterate
+from rnnjax.truncated import Windows, even_windows
+from train.cli import InputError, printable
+from train.datasets import find_text
+
+LARGE = 256 * 2**20
+"""Bytes; a larger text is read piece by piece, and its tokens stay in a file."""
+
+PIECE = 2**22
+"""Characters that are read at once from a large text."""
+
+LINE_END = "$"
+"""What stands for the end of a line in lesson 002."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Codec:
+    """How text becomes tokens and tokens become text.
+
+    Attributes:
+        alphabet: The characters, in the order of their tokens; None means that tokens
+            are the bytes of UTF-8.
+        line_end: What stands for the end of a line; lesson 002 has ``$``.
+
+    Example:
+        >>> codec = Codec("abc$", line_end="$")
+        >>> codec.encode("cab\\nc").tolist()
+        [2, 0, 1, 3, 2]
+        >>> codec.decode([2, 0, 1, 3, 2])
+        'cab\\nc'
+    """
+
+    alphabet: str | None
+    line_end: str = "\n"
+
+    @functools.cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.alphabet)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different tokens."""
+        return 256 if self.alphabet is None else len(self.alphabet)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The smallest type that holds every token."""
+        return np.min_scalar_type(self.vocab_size - 1)
+
+    def spell(self, text: str) -> tuple[str, str]:
+        """A text in the characters that the model knows.
+
+        The policy: an unknown character is written without its accent if that is known
+        (é as e, ß as ss, “’” as “'”), else it is left out.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            The text, and the characters that it does not have, each once.
+        """
+        text = text.replace("\n", self.line_end)
+        if self.alphabet is None:
+            return text, ""
+        known = set(self.alphabet)
+        spellings = {
+            c: "".join(s for s in transliterate(c) if s in known)
+            for c in self._vocabulary.unknown(text)
+        }
+        return text.translate(str.maketrans(spellings)), "".join(spellings)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Tokens of a text.
+
+        Raises:
+            ValueError: If the text has a character that is not in the alphabet.
+        """
+        text = text.replace("\n", self.line_end)
+        if self.alphabet is None:
+            return np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
+        return self._vocabulary.encode(text).astype(self.dtype)
+
+    def decoder(self) -> Callable[[Sequence[int]], str]:
+        """A function that decodes a text in pieces, as they come.
+
+        Bytes that are no UTF-8 become the replacement character; those of a character
+        that is not complete yet wait for the next piece.
+        """
+        if self.alphabet is not None:
+            return self.decode
+        decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+        return lambda tokens: decode(bytes(tokens)).replace(self.line_end, "\n")
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text that the tokens stand for."""
+        if self.alphabet is None:
+            text = bytes(tokens).decode("utf-8", "replace")
+        else:
+            text = self._vocabulary.decode(tokens)
+        return text.replace(self.line_end, "\n")
+
+
+class Text(NamedTuple):
+    """A text that can be read in pieces, again and again.
+
+    Attributes:
+        pieces: Begins to read.
+        source: Its path, or "builtin".
+        note: Where it comes from, in a line for people.
+        is_large: Whether its tokens are better kept in a file.
+    """
+
+    pieces: Callable[[], Iterable[str]]
+    source: str
+    note: str
+    is_large: bool = False
+
+
+def read_text(
+    path: Path | None, kind: Literal["friends", "shakespeare"], joined: bool
+) -> Text:
+    """Find a text to train on, see :func:`train.datasets.find_text`.
+
+    Args:
+        path: The file that a person gave, ``builtin``, or None.
+        kind: Which text is meant when none is given.
+        joined: Whether lines are prepared as in lesson 002, see :func:`join_lines`.
+
+    Returns:
+        The text.
+
+    Raises:
+        InputError: If there is no such file, or it has no text.
+    """
+    if path is not None and path.is_file() and path.stat().st_size > LARGE:
+        if joined:
+            raise InputError(
+                f"{path} has more than {LARGE:,} bytes; the recipe lab keeps its text "
+                "in memory; use --recipe shakespeare"
+            )
+        note = f"{path.stat().st_size:,} bytes ({printable(str(path))})"
+        return Text(functools.partial(_pieces, path), str(path), note, is_large=True)
+    found = find_text(path, kind)
+    text = join_lines(found.text) if joined else found.text
+    return Text(lambda: [text], found.source, found.note)
+
+
+def _pieces(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8-sig") as file:
+        try:
+            while piece := file.read(PIECE):
+                yield piece
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is not UTF-8: {error.reason}") from None
+
+
+def join_lines(text: str) -> str:
+    """Lesson 002's text: no blank lines, none of the spaces that end a line, ``$``.
+
+    Example:
+        >>> join_lines("Monica: Hi. \\n\\n  Ross: Hi.\\n")
+        'Monica: Hi.$  Ross: Hi.'
+    """
+    lines = (line.rstrip() for line in text.split("\n"))
+    return LINE_END.join(line for line in lines if line)
+
+
+class Survey(NamedTuple):
+    """What one has to know of a text before its tokens are made.
+
+    Attributes:
+        codec: Knows all of its characters.
+        num_tokens: How many tokens it will have.
+        sha256: Tells this text from others.
+    """
+
+    codec: Codec
+    num_tokens: int
+    sha256: str
+
+
+def survey(text: Text, kind: Literal["chars", "bytes"], line_end: str = "\n") -> Survey:
+    """Read a text once.
+
+    Args:
+        text: The text.
+        kind: What a token is.
+        line_end: As in :class:`Codec`.
+    """
+    characters: dict[str, None] = {}
+    digest, num_tokens = hashlib.sha256(), 0
+    for piece in text.pieces():
+        encoded = piece.encode("utf-8", "replace")
+        digest.update(encoded)
+        if kind == "chars":
+            characters |= dict.fromkeys(piece)
+        num_tokens += len(piece if kind == "chars" else encoded)
+    alphabet = "".join(characters) if kind == "chars" else None
+    return Survey(Codec(alphabet, line_end), num_tokens, digest.hexdigest())
+
+
+def tokenize(text: Text, codec: Codec, path: Path) -> np.ndarray:
+    """The tokens of a text, those of a large one in a file mapped into memory.
+
+    Args:
+        text: The text.
+        codec: Knows all of its characters.
+        path: The file; one that is there already is taken for this text's.
+
+    Returns:
+        ``(num_tokens,)`` of the codec's type.
+    """
+    if not text.is_large:
+        return np.concatenate([codec.encode(piece) for piece in text.pieces()])
+    if not path.exists():
+        # Half a file must not be taken for a whole one.
+        unfinished = path.with_suffix(".unfinished")
+        with unfinished.open("wb") as file:
+            for piece in text.pieces():
+                codec.encode(piece).tofile(file)
+        unfinished.replace(path)
+    return np.memmap(path, codec.dtype, mode="r")
+
+
+def lesson_windows(num_tokens: int, batch_size: int, length: int) -> Windows:
+    """Lesson 002's streams and windows.
+
+    The text is cut into chunks of ``num_tokens // batch_size``, the last of which is
+    left out when it would end with the text. A window has ``length + 1`` tokens, the
+    first ``length`` of them inputs; windows do not overlap, so that the first token of
+    each is never a target.
+
+    Args:
+        num_tokens: Length of the text.
+        batch_size: Number of streams; where it divides ``num_tokens`` there is one less.
+        length: Steps of a window.
+
+    Returns:
+        The windows.
+
+    Raises:
+        InputError: If the text is too short for one window of every stream, or there
+            is only one stream.
+
+    Source:
+        Lesson 002, exercise 4: ``trainset`` and the loop over ``beg_t, end_t``.
+    """
+    if batch_size < 2:
+        raise InputError(
+            f"--batch-size is {batch_size}; the lesson's arithmetic, which leaves out "
+            "the chunk that ends with the text, needs at least 2"
+        )
+    chunk, step = num_tokens // batch_size, length + 1
+    if chunk <= step:
+        raise InputError(
+            f"the text has {num_tokens:,} characters; {batch_size} streams with windows "
+            f"of {step} need at least {batch_size * (step + 1):,}; give a longer --text "
+            "or a smaller --batch-size"
+        )
+    streams = zip(
+        range(0, num_tokens - chunk, chunk),
+        range(chunk, num_tokens, chunk),
+        strict=False,
+    )
+    windows = zip(
+        range(0, chunk - length - 1, step), range(step, chunk, step), strict=False
+    )
+    return Windows(
+        np.array([begin for begin, _ in streams]),
+        np.array([begin for begin, _ in windows]),
+        length,
+    )
+
+
+def stream_windows(num_tokens: int, batch_size: int, length: int) -> Windows:
+    """Windows without gaps, see :func:`rnnjax.truncated.even_windows`.
+
+    Raises:
+        InputError: If the text is too short for one window of every stream.
+    """
+    windows = even_windows(num_tokens, batch_size, length)
+    if not len(windows.window_starts):
+        raise InputError(
+            f"the text leaves {num_tokens:,} tokens to train on; {batch_size} streams "
+            f"with windows of {length} need at least {batch_size * length + 1:,}; give "
+            "a longer --text or a smaller --batch-size"
+        )
+    return windows
+
+
+def codec_from(config: dict[str, Any]) -> Codec:
+    """The codec of a run, from its ``config.json``."""
+    return Codec(config["alphabet"], config["line_end"])
