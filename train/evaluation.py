@@ -112,12 +112,13 @@ def attention_of(trainer: Trainer, params, texts: list[str], vocabulary) -> list
         One look for each text, or an empty list.
     """
     padded = pad([vocabulary.encode(text) for text in texts])
-    _, sown = trainer.model.apply(
-        {"params": params}, *padded, mutable=["intermediates"]
-    )
-    if "attention" not in sown.get("intermediates", {}):
+
+    def attend(params):
+        return _forward(trainer.model, params, *padded, None)[1]
+
+    if jax.eval_shape(attend, params) is None:
         return []
-    (weights,) = sown["intermediates"]["attention"]
+    weights = attend(params)
     return [
         Look(text, np.asarray(row[: len(text)]))
         for text, row in zip(texts, weights, strict=True)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from train import STARTED, plots
@@ -91,7 +90,7 @@ def draw(task: Task, params, logits, figures: Report, directory: RunDirectory) -
     test = task.replicas[0].split.test
     rng = np.random.default_rng([task.replicas[0].seed, 2])
     chosen = rng.choice(len(logits), size=min(5, len(logits)), replace=False)
-    probs = np.asarray(jax.nn.softmax(jnp.asarray(logits[chosen])))
+    probs = np.asarray(jax.jit(jax.nn.softmax)(logits[chosen]))
     names = [printable(test.names[i]) for i in chosen]
     labels = [task.languages[test.labels[i]] for i in chosen]
     print("some test names")

@@ -123,6 +123,7 @@ class Settings:
             length, or class by class with noise.
         drop_last: Whether a last batch with fewer names is left out.
         max_length: Steps that every name is padded to; None is as few as possible.
+        num_buckets: Lengths that batches are padded to; each is compiled once.
         test_every: Epochs between looks at the test set, to keep the best parameters;
             None keeps the last ones.
     """
@@ -142,10 +143,13 @@ class Settings:
     order: Literal["fixed", "shuffled", "by_length", "class_uniform"] = "shuffled"
     drop_last: bool = False
     max_length: int | None = None
+    num_buckets: int = 4
     test_every: int | None = None
 
 
-_practical = Settings(splits.practical, 1e-3, 57, epochs=10, batch_size=16)
+_practical = Settings(
+    splits.practical, 1e-3, 57, epochs=10, batch_size=16, num_buckets=2
+)
 _workshop = Settings(
     splits.workshop,
     learning_rate=0.005,
@@ -153,6 +157,7 @@ _workshop = Settings(
     iterations=80_000,
     optimizer="sgd",
     order="class_uniform",
+    num_buckets=2,
 )
 _blog = Settings(splits.blog, learning_rate=1e-3, hidden_size=256, epochs=2)
 _binary = Settings(

@@ -19,9 +19,6 @@ from train.updates import Trainer
 CHUNK = 1000
 """Updates in one call of the compiled loop, at most."""
 
-NUM_BUCKETS = 4
-"""Lengths that batches are padded to; each is compiled once."""
-
 
 class Replica(NamedTuple):
     """One seed's names.
@@ -149,7 +146,7 @@ def make_task(
         longest += room
         # One seed's lengths decide, so that replicas change nothing for the first.
         widths = bucket_widths(
-            np.add.outer(lengths[0], range(room + 1)).ravel(), NUM_BUCKETS
+            np.add.outer(lengths[0], range(room + 1)).ravel(), settings.num_buckets
         )
         widths = (*widths[:-1], longest)
     encode = functools.partial(plans.encode, vocabulary=vocabulary, max_length=longest)

@@ -283,7 +283,7 @@ def evaluate(task: Task, params, index: int, which: str) -> Report:
 def report_of(task: Task, logits: np.ndarray, index: int, which: str) -> Report:
     """Figures of logits for one replica's test or validation names."""
     labels = getattr(task.replicas[index], which).labels[: len(logits)]
-    losses = np.asarray(task.settings.test_loss(jnp.asarray(logits), labels))
+    losses = np.asarray(jax.jit(task.settings.test_loss)(logits, labels))
     return report(losses, logits, labels)
 
 

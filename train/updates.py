@@ -95,10 +95,13 @@ class Trainer(NamedTuple):
 
     def init(self, key: jax.Array, batch_size: int) -> State:
         """A state before the first update."""
+        # In one compiled piece: array by array it takes seconds.
+        return jax.jit(self._init, static_argnums=1)(key, batch_size)
+
+    def _init(self, key, batch_size):
         init_key, step_key = jax.random.split(key)
         tokens = jnp.zeros((batch_size, self.widths[-1]), jnp.int32)
-        # In one compiled piece: array by array it takes seconds.
-        params = jax.jit(self.model.init)(init_key, tokens)["params"]
+        params = self.model.init(init_key, tokens)["params"]
         state = State(params, self.tx.init(params), None, jnp.array(0), step_key)
         return self.fresh_carry(state, batch_size)
 
