@@ -63,7 +63,7 @@ class Config:
     mlp_size: int | None = None
     """binary: width of the layer before the last."""
     checkpoint_every: int | None = None
-    """Epochs (workshop: thousands of iterations) between checkpoints (default 1; 10)."""
+    """Epochs (workshop: thousands of iterations) between checkpoints (default 1; 20)."""
 
     def __post_init__(self):
         known = models_of(self.recipe)

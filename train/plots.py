@@ -3,11 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from train.classification import Report
 from train.evaluation import Look
@@ -27,7 +24,8 @@ def curves(
         x: What the horizontal axis shows.
         y: What the vertical axis shows.
     """
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
     for (name, (xs, ys)), colour in zip(lines.items(), COLOURS * 3, strict=False):
         axes.plot(xs, ys, label=name, color=colour, marker="." if len(xs) < 40 else "")
     axes.set(xlabel=x, ylabel=y)
@@ -48,7 +46,8 @@ def confusion(path: Path, figures: Report, languages: Sequence[str]) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 2.8 + 0.42 * len(languages)
     # Fixed margins: fitting them to so many numbers takes a second.
-    figure, axes = plt.subplots(figsize=(size + 1.4, size))
+    figure = Figure(figsize=(size + 1.4, size))
+    axes = figure.subplots()
     figure.subplots_adjust(
         left=1.3 / (size + 1.4), right=0.95, bottom=1.3 / size, top=0.98
     )
@@ -83,7 +82,8 @@ def attention(path: Path, looks: Sequence[Look], titles: Sequence[str]) -> None:
     """
     longest = max(len(look.text) for look in looks)
     height, width = 1.2 + 0.42 * len(looks), 3 + 0.42 * longest
-    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
     weights = np.full((len(looks), longest), np.nan)
     for row, look in enumerate(looks):
         weights[row, : len(look.text)] = look.weights
@@ -116,9 +116,8 @@ def distributions(
         languages: Names of the classes.
     """
     width, height = 1.6 + 1.9 * len(names), 1.6 + 0.22 * len(languages)
-    figure, all_axes = plt.subplots(
-        1, len(names), figsize=(width, height), sharey=True, squeeze=False
-    )
+    figure = Figure(figsize=(width, height))
+    all_axes = figure.subplots(1, len(names), sharey=True, squeeze=False)
     figure.subplots_adjust(
         left=1.2 / width, right=0.98, bottom=0.6 / height, top=1 - 0.9 / height
     )
@@ -136,5 +135,4 @@ def distributions(
 
 
 def _save(figure, path: Path) -> None:
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    figure.savefig(path, dpi=110, pil_kwargs={"compress_level": 1})

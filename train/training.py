@@ -86,7 +86,7 @@ def train(
         task: What to train.
         directory: Where metrics and checkpoints go.
         minutes: Stop after the first round that ends after so much training.
-        checkpoint_every: Rounds between checkpoints; None is 1 epoch, or 10 thousand
+        checkpoint_every: Rounds between checkpoints; None is 1 epoch, or 20 thousand
             iterations.
 
     Returns:
@@ -103,7 +103,7 @@ def train(
         print(f"resuming from {task.round_name(first)}")
     directory.keep_metrics(first)
     if checkpoint_every is None:
-        checkpoint_every = 1 if task.settings.iterations is None else 10
+        checkpoint_every = 1 if task.settings.iterations is None else 20
     compile_seconds = 0.0
     step = int(np.max(progress.state.step))
     writer = scalar_writer(directory.path / "tensorboard", step)
