@@ -1,6 +1,7 @@
 """The frame of every program: parse the flags, run, fail in one line."""
 
 import contextlib
+import gc
 import io
 import os
 import sys
@@ -62,10 +63,14 @@ def run(
     if isinstance(sys.stdout, io.TextIOWrapper):
         # An ASCII terminal gets an escape for a letter it lacks, not a traceback.
         sys.stdout.reconfigure(errors="backslashreplace")
+    # What is imported stays: to look through it for garbage, now and once more at the
+    # end, takes about half a second.
+    gc.freeze()
     try:
         try:
             main(_parse(config_type, description))
         finally:
+            gc.freeze()
             _flush_stdout()
     except InputError as error:
         _fail(str(error), 2)
