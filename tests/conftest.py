@@ -6,6 +6,9 @@ import pytest
 
 pytest.register_assert_rewrite("helpers")
 
+# No tests are in them, and without torch they cannot be imported.
+collect_ignore_glob = ["torch_*.py", "reference/*.py"]
+
 # A key used twice is an error in the tests.
 jax.config.update("jax_debug_key_reuse", True)
 
