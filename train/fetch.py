@@ -9,6 +9,7 @@ it is a few megabytes, and a bad one leaves no trace on the disk.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import http.client
 import io
@@ -95,12 +96,7 @@ class Archive:
             new.mkdir()
             for name, member in members.items():
                 _write(new / name, member)
-            try:
-                _replace_directory(directory, new, staging / "old")
-            except OSError:
-                # Another process that fetches may have been faster: just as good.
-                if not is_there(self, directory):
-                    raise
+            _replace_directory(directory, new, staging / "old")
 
 
 @dataclass(frozen=True)
@@ -457,10 +453,27 @@ def _refuse_strangers(directory: Path, files: Collection[str]) -> None:
 
 @contextlib.contextmanager
 def _staging(target: Path) -> Iterator[Path]:
-    """Make a directory that can be renamed from to `target`: on the same disk."""
+    """Make a directory that can be renamed from to `target`: on the same disk.
+
+    One process at a time: a directory is not replaced in one step.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as staging:
+    with (
+        _locked(target.parent),
+        tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as staging,
+    ):
         yield Path(staging)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Wait for other processes that write into a directory; leaves nothing behind."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _write(path: Path, content: bytes) -> None:
