@@ -1,0 +1,132 @@
+"""What XLA makes of the fast path, read from the compiled program."""
+
+import re
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rnnjax import GRU, LSTM, Elman
+from rnnjax.models import AttentionClassifier
+from train import batches as plans
+from train.training import chunks, update_many
+from train.updates import Trainer, cross_entropy
+
+# No two alike, so that a shape says what a product is.
+BATCH, TIME, VOCAB, FEATURES = 3, 11, 13, 7
+STACKS = {"rnn": Elman(FEATURES), "gru": GRU(FEATURES), "lstm": LSTM(FEATURES)}
+
+COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
+CALLED = re.compile(r"(?:body|calls|to_apply)=%?([\w.\-]+)")
+BODY = re.compile(r" while\(.*body=%?([\w.\-]+)")
+DOT = re.compile(r"= \w+\[([\d,]*)\]\S* dot\(")
+
+
+def computations(program: str) -> dict[str, list[str]]:
+    """The lines of every computation of a program in XLA's text, by name."""
+    lines, found = [], {}
+    for line in program.splitlines():
+        if match := COMPUTATION.match(line):
+            found[match[1]] = lines = []
+        lines.append(line)
+    return found
+
+
+def products_in_loops(program: str) -> set[tuple[int, ...]]:
+    """Shapes of the products that the loops of a program make at every turn."""
+    found = computations(program)
+    waiting = [m[1] for lines in found.values() for m in map(BODY.search, lines) if m]
+    inside = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in inside:
+            inside.add(name)
+            waiting += CALLED.findall("\n".join(found[name]))
+    shapes = [shape for name in inside for shape in DOT.findall("\n".join(found[name]))]
+    return {tuple(int(size) for size in shape.split(",") if size) for shape in shapes}
+
+
+def has_weight_gradient(shapes: set[tuple[int, ...]], gates: int) -> bool:
+    """Whether one of the shapes is that of the recurrent weight, either way round."""
+    weight = sorted((FEATURES, gates * FEATURES))
+    return any(sorted(shape[-2:]) == weight for shape in shapes if len(shape) > 1)
+
+
+def lowered_gradient(stack, vmapped: bool = False):
+    """The gradient of a loss of a padded batch, or of its rows under vmap."""
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(VOCAB, size=(BATCH, TIME))
+    seq_lengths = np.array([TIME, 0, 5])
+    stack = stack.clone(vocab_size=VOCAB)
+    params = stack.init(jax.random.key(0), tokens)["params"]
+
+    def loss(params, tokens, seq_lengths):
+        _, ys = stack.apply({"params": params}, tokens, seq_lengths)
+        return jnp.sum(jnp.sin(ys))
+
+    def mean_loss(params, tokens, seq_lengths):
+        if not vmapped:
+            return loss(params, tokens, seq_lengths)
+        return jnp.sum(jax.vmap(loss, (None, 0, 0))(params, tokens, seq_lengths))
+
+    return jax.jit(jax.grad(mean_loss)).lower(params, tokens, seq_lengths)
+
+
+def gradient_program(stack, vmapped: bool = False) -> str:
+    """The same, as XLA compiled it."""
+    return lowered_gradient(stack, vmapped).compile().as_text()
+
+
+@pytest.mark.parametrize("vmapped", [False, True], ids=["batch", "vmap"])
+@pytest.mark.parametrize("name", STACKS)
+def test_no_loop_adds_up_the_recurrent_weights_gradient(name, vmapped):
+    gates = STACKS[name]._cell().gates
+    program = gradient_program(STACKS[name], vmapped)
+    shapes = products_in_loops(program)
+    # The forward and the backward loop each make their product with the hidden state.
+    assert {shape for shape in shapes if shape[-1:] == (FEATURES,)}
+    assert not has_weight_gradient(shapes, gates)
+
+
+def test_the_plain_scan_does_add_it_up_in_the_loop():
+    """The check above can fail."""
+    program = gradient_program(STACKS["lstm"].clone(plain=True))
+    assert has_weight_gradient(products_in_loops(program), gates=4)
+
+
+def test_the_gradient_of_the_look_up_is_no_scatter():
+    # Read before XLA compiles it, which writes a scatter as a loop.
+    assert "stablehlo.scatter" not in lowered_gradient(STACKS["gru"]).as_text()
+    look_up = jax.jit(jax.grad(lambda kernel, rows: jnp.sin(kernel[rows]).sum()))
+    lowered = look_up.lower(jnp.ones((VOCAB, FEATURES)), jnp.arange(BATCH))
+    assert "stablehlo.scatter" in lowered.as_text()
+
+
+def test_no_more_traces_than_buckets():
+    rng = np.random.default_rng(0)
+    widths, traces = (3, 6, TIME), Counter()
+    num = 20
+    seq_lengths = rng.integers(1, TIME, size=(num, BATCH), endpoint=True)
+    batches = plans.Batches(
+        tokens=rng.integers(VOCAB, size=(num, 1, BATCH, TIME)).astype(np.int32),
+        seq_lengths=seq_lengths.astype(np.int32)[:, None],
+        labels=rng.integers(4, size=(num, 1, BATCH)).astype(np.int32),
+        buckets=plans.bucket_of(seq_lengths.max(axis=1), widths),
+    )
+    assert len(set(batches.buckets.tolist())) > 1
+
+    def loss(logits, labels):
+        traces["loss"] += 1  # The body of a traced function runs once for each trace.
+        return cross_entropy(logits, labels)
+
+    model = AttentionClassifier(VOCAB, 5, 4)
+    trainer = Trainer(model, optax.sgd(0.1), loss, "zeros", widths)
+    state = trainer.init(jax.random.key(3), BATCH)
+    for _ in range(2):
+        for piece, count in chunks(batches):
+            state, _ = update_many(state, piece, count, trainer=trainer, replicas=False)
+    assert int(state.step) == 2 * num
+    assert 0 < traces["loss"] <= len(widths)
