@@ -7,35 +7,17 @@ and an update without parameters. :mod:`rnnjax.recurrent` uses that split: it co
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rnnjax import equations
+from rnnjax.equations import ACTIVATIONS, Activation, LSTMCarry
 from rnnjax.linear import Initializer, Linear, uniform
 
 Carry = Any
-Activation = Literal["tanh", "relu", "sigmoid", "identity"]
-
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "tanh": jnp.tanh,
-    "relu": jax.nn.relu,
-    "sigmoid": jax.nn.sigmoid,
-    "identity": lambda x: x,
-}
-
-
-class LSTMCarry(NamedTuple):
-    """What an LSTM hands to its next step, in PyTorch's order.
-
-    Attributes:
-        h: ``(*batch, features)``, or ``(*batch, projection)`` with a projection.
-        c: ``(*batch, features)``.
-    """
-
-    h: jax.Array
-    c: jax.Array
 
 
 def hidden(carry: Carry) -> jax.Array:
@@ -69,6 +51,8 @@ class Cell(nn.RNNCellBase):
     dtype: jnp.dtype | None = None
 
     gates: ClassVar[int] = 1
+    sums_maps: ClassVar[bool] = False
+    """Whether only the sum of the two maps counts: ``update`` is given that."""
 
     def setup(self):
         self.ih = self.linear(self.ih_init, self.use_bias)
@@ -91,12 +75,14 @@ class Cell(nn.RNNCellBase):
 
     def step(self, carry: Carry, ih: jax.Array) -> tuple[Carry, jax.Array]:
         """One step, given what ``ih`` makes of the input."""
-        carry = self.update(carry, ih, self.hh(hidden(carry)))
+        hh = self.hh(hidden(carry))
+        maps = (ih + hh,) if self.sums_maps else (ih, hh)
+        carry = self.update(carry, *maps)
         return carry, hidden(carry)
 
     @property
-    def update(self) -> Callable[[Carry, jax.Array, jax.Array], Carry]:
-        """The pure function ``(carry, ih(x), hh(h)) -> carry``."""
+    def update(self) -> Callable[..., Carry]:
+        """The pure function ``(carry, ih(x), hh(h)) -> carry``, or of their sum."""
         raise NotImplementedError
 
     @property
@@ -155,6 +141,8 @@ class ElmanCell(Cell):
 
     activation: Activation = "tanh"
 
+    sums_maps: ClassVar[bool] = True
+
     def setup(self):
         if self.activation not in ACTIVATIONS:
             raise ValueError(
@@ -168,12 +156,10 @@ class ElmanCell(Cell):
         return _ELMAN_UPDATES[self.activation]
 
 
-def _elman_update(activation: Activation, h, ih, hh):
-    return ACTIVATIONS[activation](ih + hh)
-
-
 # One object for each activation: JAX compiles anew for a function it has not seen.
-_ELMAN_UPDATES = {name: functools.partial(_elman_update, name) for name in ACTIVATIONS}
+_ELMAN_UPDATES = {
+    name: functools.partial(equations.elman, name) for name in ACTIVATIONS
+}
 
 
 class SumCell(Cell):
@@ -203,11 +189,7 @@ class SumCell(Cell):
 
     @property
     def update(self):
-        return _sum_update
-
-
-def _sum_update(h, ih, hh):
-    return jnp.tanh(ih) + jnp.tanh(hh)
+        return equations.sum_of_two
 
 
 class GRUCell(Cell):
@@ -249,16 +231,7 @@ class GRUCell(Cell):
 
     @property
     def update(self):
-        return _gru_update
-
-
-def _gru_update(h, ih, hh):
-    ir, iz, in_ = jnp.split(ih, 3, axis=-1)
-    hr, hz, hn = jnp.split(hh, 3, axis=-1)
-    r = jax.nn.sigmoid(ir + hr)
-    z = jax.nn.sigmoid(iz + hz)
-    n = jnp.tanh(in_ + r * hn)
-    return (1 - z) * n + z * h
+        return equations.gru
 
 
 class LSTMCell(Cell):
@@ -310,6 +283,7 @@ class LSTMCell(Cell):
     hr_init: Initializer | None = None
 
     gates: ClassVar[int] = 4
+    sums_maps: ClassVar[bool] = True
 
     def setup(self):
         super().setup()
@@ -330,7 +304,7 @@ class LSTMCell(Cell):
 
     @property
     def update(self):
-        return _lstm_update
+        return equations.lstm
 
     @property
     def has_pure_update(self) -> bool:
@@ -343,10 +317,3 @@ class LSTMCell(Cell):
             h=jnp.zeros((*batch, self.projection or self.features)),
             c=jnp.zeros((*batch, self.features)),
         )
-
-
-def _lstm_update(carry, ih, hh):
-    i, f, g, o = jnp.split(ih + hh, 4, axis=-1)
-    i, f, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.nn.sigmoid(o)
-    c = f * carry.c + i * jnp.tanh(g)
-    return LSTMCarry(h=o * jnp.tanh(c), c=c)

@@ -122,7 +122,7 @@ class Recurrent(nn.Module):
         if not cell.has_pure_update:
             return self._scan(type(cell).step, carry, ih, steps)
         weights = Weights(*cell.hh.weights(cell.features))
-        static = Static(cell.update, self.reverse, cell.dtype)
+        static = Static(cell.update, cell.sums_maps, self.reverse, cell.dtype)
         carry, carries = recurrence(static, weights, ih, carry, steps)
         return carry, (hidden(carries), carries)
 

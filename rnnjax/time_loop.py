@@ -39,9 +39,10 @@ class Steps(NamedTuple):
 
 
 class Static(NamedTuple):
-    """What is known when the loop is compiled."""
+    """What is known when the loop is compiled, see :class:`rnnjax.cells.Cell`."""
 
     update: Callable
+    sums_maps: bool
     reverse: bool
     dtype: jnp.dtype | None
 
@@ -53,7 +54,8 @@ def recurrence(
     """Run ``carry = update(carry, ih[t], h @ kernel + bias)`` over time.
 
     Args:
-        static: The update, the direction and the type of the product's operands.
+        static: The update and whether it takes the sum of the two maps, the direction,
+            and the type of the product's operands.
         weights: The recurrent map.
         ih: ``(time, *batch, gates)`` the input's part of every step.
         carry: The initial carry, ``(*batch, ...)``.
@@ -63,53 +65,64 @@ def recurrence(
         ``(carry, carries)``: the final carry, and the carry after every step,
         ``(time, *batch, ...)``.
     """
-    return _loop(static, weights, ih, carry, steps, None)
+
+    def step(carry, xs):
+        ih, (mask, reset) = xs
+        before = _begin(reset, carry)
+        hh = _recur(static, weights, hidden(before))
+        new = static.update(before, *_maps(static, ih, hh))
+        carry = _hold(mask, new, before)
+        return carry, carry
+
+    return jax.lax.scan(step, carry, (ih, steps), reverse=static.reverse)
 
 
 @recurrence.defjvp
 def _recurrence_jvp(static, primals, tangents):
     weights, ih, carry, steps = primals
     weights_dot, ih_dot, carry_dot, _ = tangents
+    scan = functools.partial(jax.lax.scan, reverse=static.reverse)
 
-    def loop(ih, carry, hh):
-        return _loop(static, weights, ih, carry, steps, hh)
-
-    no_change = jnp.zeros((*ih.shape[:-1], weights.kernel.shape[-1]))
-    (last, carries), tangent_loop = jax.linearize(loop, ih, carry, no_change)
-    h_before = _hidden_before(static, hidden(carries), carry, steps)
-    hh_dot = matmul(h_before, weights_dot.kernel, static.dtype)
-    if weights.bias is not None:
-        hh_dot = hh_dot + weights_dot.bias
-    return (last, carries), tangent_loop(ih_dot, carry_dot, hh_dot)
-
-
-def _loop(static, weights, ih, carry, steps, hh_change):
     def step(carry, xs):
-        ih, (mask, reset), hh_change = xs
-        if reset is not None:
-            carry = select(reset, jax.tree.map(jnp.zeros_like, carry), carry)
-        hh = matmul(hidden(carry), weights.kernel, static.dtype)
-        if weights.bias is not None:
-            hh = hh + weights.bias
-        if hh_change is not None:
-            hh = hh + hh_change
-        new = static.update(carry, ih, hh)
-        carry = new if mask is None else select(mask, new, carry)
-        return carry, carry
+        ih, (mask, reset) = xs
+        before = _begin(reset, carry)
+        hh = _recur(static, weights, hidden(before))
+        # What is returned for `update_dot` is an array for each number that it needs.
+        new, update_dot = jax.linearize(static.update, before, *_maps(static, ih, hh))
+        carry = _hold(mask, new, before)
+        return carry, (carry, hidden(before), update_dot)
 
-    return jax.lax.scan(step, carry, (ih, steps, hh_change), reverse=static.reverse)
+    def step_dot(carry_dot, xs):
+        update_dot, (*others_dot, last_dot), (mask, reset) = xs
+        before_dot = _begin(reset, carry_dot)
+        last_dot += matmul(hidden(before_dot), weights.kernel, static.dtype)
+        new_dot = update_dot(before_dot, *others_dot, last_dot)
+        carry_dot = _hold(mask, new_dot, before_dot)
+        return carry_dot, carry_dot
+
+    last, (carries, h_before, update_dot) = scan(step, carry, (ih, steps))
+    maps_dot = _maps(static, ih_dot, _recur(static, weights_dot, h_before))
+    dots = scan(step_dot, carry_dot, (update_dot, maps_dot, steps))
+    return (last, carries), dots
 
 
-def _hidden_before(static, hs, carry, steps):
-    """What each step saw: the hidden vector after the step before it."""
-    first = hidden(carry)[None]
-    if static.reverse:
-        before = jnp.concatenate([hs, first])[1:]
-    else:
-        before = jnp.concatenate([first, hs])[:-1]
-    if steps.reset is not None:
-        before = jnp.where(steps.reset[..., None], 0, before)
-    return before
+def _recur(static, weights, h):
+    product = matmul(h, weights.kernel, static.dtype)
+    return product if weights.bias is None else product + weights.bias
+
+
+def _maps(static, ih, hh):
+    return (ih + hh,) if static.sums_maps else (ih, hh)
+
+
+def _begin(reset, carry):
+    if reset is None:
+        return carry
+    return select(reset, jax.tree.map(jnp.zeros_like, carry), carry)
+
+
+def _hold(mask, new, old):
+    return new if mask is None else select(mask, new, old)
 
 
 def select(condition: jax.Array, when_true: Carry, when_false: Carry) -> Carry:

@@ -1,0 +1,120 @@
+"""The updates of the cells, without their weights, and the derivative of each.
+
+Each takes the carry and what the cell's linear maps made of the input and of the hidden
+vector: their sum where only that counts, else both.
+
+The derivatives are stated, not left to JAX, as a sum of tangents times numbers that the
+forward pass knows. Those numbers are what is kept of every step for the backward pass:
+one for a unit of an Elman cell, five of a GRU, six of an LSTM, where JAX alone keeps two,
+nine and eleven.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid
+
+Activation = Literal["tanh", "relu", "sigmoid", "identity"]
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "sigmoid": sigmoid,
+    "identity": lambda x: x,
+}
+
+
+class LSTMCarry(NamedTuple):
+    """What an LSTM hands to its next step, in PyTorch's order.
+
+    Attributes:
+        h: ``(*batch, features)``, or ``(*batch, projection)`` with a projection.
+        c: ``(*batch, features)``.
+    """
+
+    h: jax.Array
+    c: jax.Array
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def elman(activation: Activation, h: jax.Array, gates: jax.Array) -> jax.Array:
+    """An Elman cell's: the activation of the sum of its two maps."""
+    return ACTIVATIONS[activation](gates)
+
+
+@elman.defjvp
+def _elman_jvp(activation, primals, tangents):
+    (_, gates), (_, gates_dot) = primals, tangents
+    ones = jnp.ones_like(gates)
+    new, slope = jax.jvp(ACTIVATIONS[activation], (gates,), (ones,))
+    return new, slope * gates_dot
+
+
+def sum_of_two(h: jax.Array, ih: jax.Array, hh: jax.Array) -> jax.Array:
+    """Lesson 004's: each map squashed for itself."""
+    return jnp.tanh(ih) + jnp.tanh(hh)
+
+
+@jax.custom_jvp
+def gru(h: jax.Array, ih: jax.Array, hh: jax.Array) -> jax.Array:
+    """A GRU's, gates in the order r, z, n, with the reset after the product."""
+    return _gru_gates(h, ih, hh)[0]
+
+
+def _gru_gates(h, ih, hh):
+    ir, iz, in_ = jnp.split(ih, 3, axis=-1)
+    hr, hz, hn = jnp.split(hh, 3, axis=-1)
+    r = sigmoid(ir + hr)
+    z = sigmoid(iz + hz)
+    n = jnp.tanh(in_ + r * hn)
+    return (1 - z) * n + z * h, r, z, n, hn
+
+
+@gru.defjvp
+def _gru_jvp(primals, tangents):
+    h, ih, hh = primals
+    h_dot, ih_dot, hh_dot = tangents
+    new, r, z, n, hn = _gru_gates(h, ih, hh)
+    ir_dot, iz_dot, in_dot = jnp.split(ih_dot, 3, axis=-1)
+    hr_dot, hz_dot, hn_dot = jnp.split(hh_dot, 3, axis=-1)
+    by_n = (1 - z) * (1 - n * n)
+    by_r = by_n * hn * r * (1 - r)
+    by_z = (h - n) * z * (1 - z)
+    return new, (
+        by_r * (ir_dot + hr_dot)
+        + by_z * (iz_dot + hz_dot)
+        + by_n * in_dot
+        + by_n * r * hn_dot
+        + z * h_dot
+    )
+
+
+@jax.custom_jvp
+def lstm(carry: LSTMCarry, gates: jax.Array) -> LSTMCarry:
+    """An LSTM's, of the sum of its two maps, gates in the order i, f, g, o."""
+    return _lstm_gates(carry, gates)[0]
+
+
+def _lstm_gates(carry, gates):
+    i, f, g, o = jnp.split(gates, 4, axis=-1)
+    i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
+    c = f * carry.c + i * g
+    squashed = jnp.tanh(c)
+    return LSTMCarry(h=o * squashed, c=c), i, f, g, o, squashed
+
+
+@lstm.defjvp
+def _lstm_jvp(primals, tangents):
+    (carry, gates), (carry_dot, gates_dot) = primals, tangents
+    new, i, f, g, o, squashed = _lstm_gates(carry, gates)
+    i_dot, f_dot, g_dot, o_dot = jnp.split(gates_dot, 4, axis=-1)
+    by_i = g * i * (1 - i)
+    by_f = carry.c * f * (1 - f)
+    by_g = i * (1 - g * g)
+    by_o = squashed * o * (1 - o)
+    by_c = o * (1 - squashed * squashed)
+    c_dot = by_i * i_dot + by_f * f_dot + by_g * g_dot + f * carry_dot.c
+    return new, LSTMCarry(h=by_o * o_dot + by_c * c_dot, c=c_dot)
