@@ -19,13 +19,16 @@ from rnnjax.recurrent import GRU, LSTM, Elman, Recurrent, Stack
 STACKS: dict[str, type[Stack]] = {"rnn": Elman, "gru": GRU, "lstm": LSTM}
 
 
-def joint_cell(features: int, activation: str, vocab_size: int) -> ElmanCell:
+def joint_cell(
+    features: int, activation: str, vocab_size: int, dtype: jnp.dtype | None = None
+) -> ElmanCell:
     """An Elman cell that is one ``nn.Linear`` on the input and the hidden, joined.
 
     Args:
         features: Width of the hidden vector.
         activation: Name of the activation.
         vocab_size: Width of the (one-hot) input.
+        dtype: Type of the operands of the products; None is float32.
 
     Returns:
         A cell with one bias and ``torch.nn.Linear(vocab_size + features, features)``'s
@@ -40,6 +43,7 @@ def joint_cell(features: int, activation: str, vocab_size: int) -> ElmanCell:
         bias_init=init,
         vocab_size=vocab_size,
         activation=activation,
+        dtype=dtype,
         parent=None,
     )
 
@@ -51,6 +55,8 @@ class NameClassifier(nn.Module):
         vocab_size: Number of different characters.
         hidden_size: Width of the hidden vector.
         num_classes: Number of classes.
+        dtype: Type of the operands of the products (say bfloat16); parameters, carries
+            and results stay float32.
 
     Args:
         tokens: ``(*batch, time)`` characters; what stands in the padding is ignored.
@@ -65,6 +71,7 @@ class NameClassifier(nn.Module):
     vocab_size: int
     hidden_size: int
     num_classes: int
+    dtype: jnp.dtype | None = None
 
     def __call__(
         self,
@@ -94,10 +101,12 @@ class JointClassifier(NameClassifier):
     def __call__(
         self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
     ):
-        cell = joint_cell(self.hidden_size, self.activation, self.vocab_size)
+        cell = joint_cell(
+            self.hidden_size, self.activation, self.vocab_size, self.dtype
+        )
         carry, states = Recurrent(cell, name="i2h")(tokens, seq_lengths, initial_carry)
         self.sow_run(carry, states)
-        return Linear(self.num_classes, name="h2o")(carry)
+        return Linear(self.num_classes, dtype=self.dtype, name="h2o")(carry)
 
 
 class StackClassifier(NameClassifier):
@@ -121,11 +130,14 @@ class StackClassifier(NameClassifier):
             self.hidden_size,
             num_layers=self.num_layers,
             vocab_size=self.vocab_size,
+            dtype=self.dtype,
             name=self.kind,
         )
         carry, states = stack(tokens, seq_lengths, initial_carry)
         self.sow_run(carry, states)
-        return Linear(self.num_classes, name=self.head)(hidden(carry[-1]))
+        return Linear(self.num_classes, dtype=self.dtype, name=self.head)(
+            hidden(carry[-1])
+        )
 
 
 class AttentionClassifier(NameClassifier):
@@ -135,7 +147,12 @@ class AttentionClassifier(NameClassifier):
     def __call__(
         self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
     ):
-        gru = GRU(self.hidden_size, vocab_size=self.vocab_size, name="gru")
+        gru = GRU(
+            self.hidden_size,
+            vocab_size=self.vocab_size,
+            dtype=self.dtype,
+            name="gru",
+        )
         carry, states = gru(tokens, seq_lengths, initial_carry)
         mask = None
         if seq_lengths is not None:
@@ -143,7 +160,7 @@ class AttentionClassifier(NameClassifier):
         summary, weights = AttentionPooling(name="att")(states, mask)
         self.sow_run(carry, states)
         self.sow("intermediates", "attention", weights)
-        return Linear(self.num_classes, name="h2o")(summary)
+        return Linear(self.num_classes, dtype=self.dtype, name="h2o")(summary)
 
 
 class PreviousStateClassifier(NameClassifier):
@@ -160,16 +177,17 @@ class PreviousStateClassifier(NameClassifier):
     ):
         if seq_lengths is None:
             seq_lengths = jnp.full(tokens.shape[:-1], tokens.shape[-1])
-        cell = joint_cell(self.hidden_size, "sigmoid", self.vocab_size)
+        cell = joint_cell(self.hidden_size, "sigmoid", self.vocab_size, self.dtype)
         before = jnp.maximum(seq_lengths - 1, 0)
         # The state after the last character is never used, so it is not computed.
         carry, states = Recurrent(cell, name="in2hidden")(tokens, before, initial_carry)
         self.sow_run(carry, states)
         last = jnp.take_along_axis(tokens, before[..., None], axis=-1)[..., 0]
         last = jnp.where(seq_lengths > 0, last, -1)
-        return JointLinear(self.num_classes, self.vocab_size, name="in2output")(
-            last, carry
+        head = JointLinear(
+            self.num_classes, self.vocab_size, self.dtype, name="in2output"
         )
+        return head(last, carry)
 
 
 class JointLinear(nn.Module):
@@ -178,6 +196,7 @@ class JointLinear(nn.Module):
     Attributes:
         features: Number of outputs.
         vocab_size: Number of different tokens.
+        dtype: Type of the operands of the products; None is float32.
 
     Args:
         tokens: ``(*batch,)``.
@@ -189,12 +208,13 @@ class JointLinear(nn.Module):
 
     features: int
     vocab_size: int
+    dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, tokens, h):
         init = uniform(self.vocab_size + h.shape[-1])
         ih = Linear(self.features, True, init, init, self.vocab_size, name="ih")
-        hh = Linear(self.features, False, init, name="hh")
+        hh = Linear(self.features, False, init, dtype=self.dtype, name="hh")
         return ih(tokens) + hh(h)
 
 
@@ -237,8 +257,8 @@ class MLPClassifier(PaddedClassifier):
     ):
         tokens = self.zero_padded(tokens, seq_lengths)
         x = OneHotLinear(self.mlp_size, self.vocab_size, name="mlp_0")(tokens)
-        x = Linear(self.mlp_size, name="mlp_2")(jax.nn.relu(x))
-        return Linear(self.num_classes, name="mlp_4")(jax.nn.relu(x))
+        x = Linear(self.mlp_size, dtype=self.dtype, name="mlp_2")(jax.nn.relu(x))
+        return Linear(self.num_classes, dtype=self.dtype, name="mlp_4")(jax.nn.relu(x))
 
 
 class OneHotLinear(nn.Module):
@@ -281,13 +301,14 @@ class AllStatesClassifier(PaddedClassifier):
             ih_init=uniform(self.vocab_size),
             hh_init=uniform(self.hidden_size),
             vocab_size=self.vocab_size,
+            dtype=self.dtype,
             parent=None,
         )
         carry, states = Recurrent(cell, name="W")(tokens, None, initial_carry)
         self.sow_run(carry, states)
         x = states.reshape(*states.shape[:-2], -1)
-        x = jax.nn.relu(Linear(self.mlp_size, name="Wy")(x))
-        return Linear(self.num_classes, name="output_layer")(x)
+        x = jax.nn.relu(Linear(self.mlp_size, dtype=self.dtype, name="Wy")(x))
+        return Linear(self.num_classes, dtype=self.dtype, name="output_layer")(x)
 
 
 class DropoutClassifier(PaddedClassifier):
@@ -311,14 +332,15 @@ class DropoutClassifier(PaddedClassifier):
             num_layers=self.num_layers,
             dropout=self.dropout,
             vocab_size=self.vocab_size,
+            dtype=self.dtype,
             name="rnn",
         )
         carry, states = stack(tokens, None, initial_carry, deterministic=deterministic)
         self.sow_run(carry, states)
         states = nn.Dropout(self.dropout)(states, deterministic=deterministic)
         x = states.reshape(*states.shape[:-2], -1)
-        x = jax.nn.relu(Linear(self.mlp_size, name="linear_layer")(x))
-        return Linear(self.num_classes, name="output_layer")(x)
+        x = jax.nn.relu(Linear(self.mlp_size, dtype=self.dtype, name="linear_layer")(x))
+        return Linear(self.num_classes, dtype=self.dtype, name="output_layer")(x)
 
 
 class CharLM(nn.Module):
@@ -411,7 +433,7 @@ class BidirectionalClassifier(NameClassifier):
         window = OneHotLinear(self.embedding_size, self.vocab_size, name="window")
         x = jax.nn.relu(window(with_neighbours(jnp.where(mask, tokens, -1))))
         x = nn.Dropout(self.embedding_dropout)(x, deterministic=deterministic)
-        gru = GRU(self.hidden_size, bidirectional=True, name="gru")
+        gru = GRU(self.hidden_size, bidirectional=True, dtype=self.dtype, name="gru")
         carry, states = gru(x, seq_lengths, initial_carry)
         mean, weights = AttentionPooling(name="att")(states, mask)
         self.sow_run(carry, states)
@@ -420,7 +442,7 @@ class BidirectionalClassifier(NameClassifier):
         highest = jnp.max(jnp.where(mask[..., None], states, -1), axis=-2)
         summary = jnp.concatenate([*carry, mean, highest], axis=-1)
         summary = nn.Dropout(self.dropout)(summary, deterministic=deterministic)
-        return Linear(self.num_classes, name="fc")(summary)
+        return Linear(self.num_classes, dtype=self.dtype, name="fc")(summary)
 
 
 def with_neighbours(tokens: jax.Array) -> jax.Array:

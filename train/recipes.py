@@ -126,6 +126,7 @@ class Settings:
         num_buckets: Lengths that batches are padded to; each is compiled once.
         test_every: Epochs between looks at the test set, to keep the best parameters;
             None keeps the last ones.
+        dtype: Type of the operands of matrix products.
     """
 
     split: Callable[..., splits.Split]
@@ -145,6 +146,7 @@ class Settings:
     max_length: int | None = None
     num_buckets: int = 4
     test_every: int | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
 
 _practical = Settings(

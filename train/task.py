@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -165,6 +166,8 @@ def make_task(
         "hidden_size": settings.hidden_size,
         "num_classes": len(parts[0].languages),
     }
+    if settings.dtype != "float32":
+        sizes["dtype"] = jnp.dtype(settings.dtype)
     if settings.max_length is not None:
         sizes |= {"max_length": longest, "mlp_size": settings.mlp_size}
     model = build_model(recipe, model_name, **sizes)
