@@ -17,7 +17,9 @@ from rnnjax.sampling import Choice, generate, read, sample_keys
 from rnnjax.truncated import window_losses, zero_carry
 from train import charlm, streams
 from train import likelihood as likelihoods
-from train.cli import InputError
+from train.checkpoint import Checkpoints
+from train.cli import InputError, Stopped
+from train.interruption import Interruption
 from train.likelihood import crop_loss, likelihood
 from train.recipes import build_model
 from train.run_directory import RunDirectory
@@ -70,7 +72,7 @@ def test_sixty_windows_equal_the_lesson(model):
     rates = np.full(charlm.CALL, REFERENCE["learning_rate"], np.float32)
     key, losses = jax.random.key(0), []
     for tokens in TOKENS.reshape(-1, charlm.CALL, *TOKENS.shape[1:]):
-        state, new = charlm.update_many(
+        state, new, _ = charlm.update_many(
             state, tokens, rates, charlm.CALL, key, trainer=trainer
         )
         losses.extend(new)
@@ -157,7 +159,8 @@ def test_training_equals_the_lessons_own_loop(tmp_path):
     state = charlm.start(task)
     twin, char2idx, expected = lesson_training(task, state)
     directory = RunDirectory.open(tmp_path / "run", {})
-    state, *_ = charlm.train(task, directory)
+    progress, _ = charlm.train(task, directory, Interruption())
+    state = progress.state
     assert task.codec.alphabet == "".join(char2idx)
     assert int(state.step) == len(expected) >= 60
     means = [np.mean(expected[r["round"] : r["step"]]) for r in directory.metrics()]
@@ -204,10 +207,6 @@ def written(tmp_path) -> Path:
     return path
 
 
-class Stopped(Exception):
-    """The machine went down."""
-
-
 def without_times(records):
     return [
         {name: value for name, value in record.items() if name != "train_seconds"}
@@ -233,19 +232,11 @@ def test_stopped_and_resumed_is_bitwise_the_same(
     )
     whole = dataclasses.replace(config, out=tmp_path / "whole", text=written)
     charlm.main(whole)
+    steps = RunDirectory(whole.out).summary["steps"]
     stopped = dataclasses.replace(whole, out=tmp_path / "stopped")
-
-    def stop(losses, step):
-        if step > 20:
-            raise Stopped
-
-    with monkeypatch.context() as patch:
-        patch.setattr(charlm, "check_finite", stop)
-        with pytest.raises(Stopped):
-            charlm.main(stopped)
-    checkpoints = charlm.Checkpoints(stopped.out / "checkpoints")
-    assert 0 < checkpoints.latest() < 40
-    checkpoints.close()
+    for after in (1, 17, 30, steps - 1):
+        with pytest.raises(Stopped, match=f"after update {after}; saved"):
+            charlm.main(stopped, after)
     charlm.main(stopped)
 
     runs = [RunDirectory(path.out) for path in (whole, stopped)]
@@ -257,16 +248,16 @@ def test_stopped_and_resumed_is_bitwise_the_same(
 
 
 def newest(config, run):
-    """The state of a run's newest checkpoint: optimiser and carry too."""
+    """The newest checkpoint but for its seconds: optimiser and carry too."""
     task = make_task(config, written_for(config))
-    state = charlm.start(task)
-    checkpoints = charlm.Checkpoints(run.path / "checkpoints")
-    tree = charlm.to_tree(state, 0.0)
-    tree = checkpoints.restore(checkpoints.latest(), tree)["state"]
-    checkpoints.close()
-    assert tree["step"] == run.summary["steps"]
-    assert any(np.any(leaf) for leaf in jax.tree.leaves(tree["carry"]))
-    return tree
+    like = charlm.Progress(
+        charlm.start(task), np.zeros(charlm.CALL, np.float32), 0, 0.0
+    )
+    checkpoints = Checkpoints(run.path / "checkpoints", run.config)
+    step, tree = checkpoints.restore_newest(like.to_tree())
+    assert step == tree["state"].step == run.summary["steps"]
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(tree["state"].carry))
+    return tree | {"train_seconds": 0}
 
 
 def written_for(config) -> str:
@@ -332,6 +323,24 @@ def test_lab_has_no_validation(tmp_path, written):
     charlm.main(config)
     summary = RunDirectory(config.out).summary
     assert summary["val_nats_per_char"] is summary["val_bits_per_char"] is None
+
+
+def test_the_parameters_that_predict_best_are_kept(tmp_path):
+    config = shakespeare()
+    task = make_task(config, written_for(config))
+    directory = RunDirectory(tmp_path)
+    (tmp_path / "config.json").write_text('{"config": {}, "sizes": {}}')
+    first = charlm.Progress(charlm.start(task), np.zeros(charlm.CALL, "f4"), 0, 0.0)
+    assert charlm.best_state(task, first, directory) is first.state
+    checkpoints = Checkpoints(tmp_path / "checkpoints", directory.config)
+    better = jax.tree.map(lambda leaf: leaf + 1, first.state.params)
+    for step, params, loss in ((1, better, 2.0), (2, first.state.params, 3.0)):
+        state = first.state._replace(params=params, step=jnp.array(step))
+        last = first._replace(state=state)
+        checkpoints.save(step, last.to_tree(), loss)
+    best = charlm.best_state(task, last, directory)
+    assert int(best.step) == 1
+    assert_close(best.params, better, 0.0)
 
 
 def test_minutes_end_the_training(tmp_path, written):
@@ -439,5 +448,7 @@ def test_texts_that_are_too_short(tmp_path, written):
 
 def test_a_loss_that_is_not_finite(tmp_path, written):
     config = lab(epochs=9, learning_rate=1e30, out=tmp_path / "run", text=written)
-    with pytest.raises(InputError, match="not finite at update .* --learning-rate"):
+    with pytest.raises(InputError) as error:
         charlm.main(config)
+    assert "is not finite after update " in str(error.value)
+    assert "try a smaller --learning-rate" in str(error.value)

@@ -142,6 +142,12 @@ def test_ctrl_c_is_one_line_and_130(monkeypatch, capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
+def test_a_stopped_program_says_so_and_ends_with_its_code(monkeypatch, capsys):
+    stopped = cli.Stopped("stopped by SIGTERM", 143)
+    assert run(monkeypatch, main=fail_with(stopped)) == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"
+
+
 def test_sigint_ends_a_process_with_130(tmp_path):
     command = program(tmp_path, "print('ready', flush=True); time.sleep(30)")
     with subprocess.Popen(

@@ -12,7 +12,7 @@ import pytest
 from rnnjax import GRU, LSTM, Elman
 from rnnjax.models import AttentionClassifier
 from train import batches as plans
-from train.training import chunks, update_many
+from train.training import piece_of, update_many
 from train.updates import Trainer, cross_entropy
 
 # No two alike, so that a shape says what a product is.
@@ -125,8 +125,8 @@ def test_no_more_traces_than_buckets():
     model = AttentionClassifier(VOCAB, 5, 4)
     trainer = Trainer(model, optax.sgd(0.1), loss, "zeros", widths)
     state = trainer.init(jax.random.key(3), BATCH)
-    for _ in range(2):
-        for piece, count in chunks(batches):
-            state, _ = update_many(state, piece, count, trainer=trainer, replicas=False)
+    piece = piece_of(batches, 0, num)
+    for count in (num, num - 5, 5):
+        state, *_ = update_many(state, piece, count, trainer=trainer, replicas=False)
     assert int(state.step) == 2 * num
     assert 0 < traces["loss"] <= len(widths)

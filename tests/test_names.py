@@ -5,14 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from train import names, predict
-from train.cli import InputError
+from train import names, predict, training
+from train.checkpoint import Checkpoints
+from train.cli import InputError, Stopped
+from train.datasets import load_names
 from train.recipes import SETTINGS
 from train.run_directory import open_trained
+from train.task import make_task
 
 ROOT = Path(__file__).parents[1]
 # All of one length: one bucket, one compilation.
@@ -94,9 +98,6 @@ def test_predict_says_what_the_test_measured(data, tmp_path):
     out = tmp_path / "run"
     summary = train(data, out, "practical", "gru", epochs=2)
     flags = config(data, out, "practical", "gru", epochs=2)
-    from train.datasets import load_names
-    from train.task import make_task
-
     settings = flags.settings("gru")
     task = make_task("practical", "gru", settings, load_names(data), [0])
     test = task.replicas[0].split.test
@@ -129,28 +130,65 @@ def test_a_continued_run_is_the_uninterrupted_one(recipe, model, data, tmp_path)
     assert one == other
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint(data, tmp_path, monkeypatch, capsys):
-    from train import training
-
-    train(data, tmp_path / "whole", epochs=4)
-    real = training.train_round
-
-    def killed(task, progress, round_, *rest):
-        if round_ == 2:
-            raise KeyboardInterrupt
-        return real(task, progress, round_, *rest)
-
-    monkeypatch.setattr(training, "train_round", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "killed", epochs=4)
-    assert not (tmp_path / "killed" / "summary.json").exists()
-    monkeypatch.setattr(training, "train_round", real)
+@pytest.mark.parametrize(
+    ("recipe", "model", "flags"),
+    [
+        ("binary", "rnn", {"epochs": 4}),
+        ("practical", "gru", {"epochs": 2, "seeds": 2}),
+        ("workshop", "rnn", {"iterations": 1500}),
+    ],
+    ids=["carry kept", "replicas", "iterations"],
+)
+def test_a_stopped_run_goes_on_as_if_nothing_had_been(
+    recipe, model, flags, data, tmp_path, capsys
+):
+    summary = train(data, tmp_path / "whole", recipe, model, **flags)
+    last = summary["steps"]
+    a_round = figures(tmp_path / "whole")[0]["step"]
+    stopped = config(data, tmp_path / "stopped", recipe, model, **flags)
+    for after in (1, a_round // 2, a_round, last - 1):
+        with pytest.raises(Stopped, match=f"after update {after:,}; saved; the same"):
+            names.main(stopped, after)
+    assert not (tmp_path / "stopped" / "summary.json").exists()
     capsys.readouterr()
-    train(data, tmp_path / "killed", epochs=4)
-    assert "resuming from epoch 2/4" in capsys.readouterr().out
-    assert figures(tmp_path / "killed") == figures(tmp_path / "whole")
-    train(data, tmp_path / "killed", epochs=4)
+    names.main(stopped)
+    assert f"resuming after update {last - 1:,}\n" in capsys.readouterr().out
+    assert figures(tmp_path / "stopped") == figures(tmp_path / "whole")
+    trees = [newest(stopped, tmp_path / name) for name in ("whole", "stopped")]
+    jax.tree.map(np.testing.assert_array_equal, *trees)
+    one, other = (
+        (tmp_path / name / "params.safetensors").read_bytes()
+        for name in ("whole", "stopped")
+    )
+    assert one == other
+
+
+def newest(flags, out):
+    """The newest checkpoint but for its seconds: optimiser, best and metrics too."""
+    settings = flags.settings(flags.model)
+    seeds = range(flags.seeds)
+    task = make_task(flags.recipe, flags.model, settings, load_names(flags.data), seeds)
+    checkpoints = Checkpoints(out / "checkpoints", read(out / "config.json"))
+    _, tree = checkpoints.restore_newest(training.start(task).to_tree())
+    return tree | {"train_seconds": 0}
+
+
+@pytest.mark.parametrize("recipe", ["practical", "best"])
+def test_a_complete_run_is_left_as_it_is(recipe, data, tmp_path, capsys):
+    model = "linear" if recipe == "practical" else "gru"
+    train(data, tmp_path, recipe, model)
+    before = contents(tmp_path)
+    train(data, tmp_path, recipe, model)
     assert "is complete; nothing to do" in capsys.readouterr().out
+    assert contents(tmp_path) == before
+
+
+def contents(directory):
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for path in directory.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
 
 
 def test_the_first_replica_is_the_single_run(data, tmp_path):
@@ -208,7 +246,7 @@ def test_another_configuration_is_refused_with_the_difference(data, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path):
-    with pytest.raises(InputError, match=r"not finite at update \d+; .*learning-rate"):
+    with pytest.raises(InputError, match=r"not finite after update \d+ .*-rate"):
         train(data, tmp_path / "run", learning_rate=1e30, epochs=3)
     assert not (tmp_path / "run" / "summary.json").exists()
 

@@ -8,7 +8,16 @@ import pytest
 
 from rnnjax.models import AttentionClassifier, DropoutClassifier
 from train import batches as plans
-from train.updates import Trainer, cross_entropy, random_carry
+from train.updates import (
+    State,
+    Trainer,
+    cross_entropy,
+    is_finite,
+    not_finite,
+    random_carry,
+    skip_large_gradients,
+    skipped,
+)
 
 VOCAB, CLASSES, BATCH, TIME = 7, 4, 3, 9
 
@@ -41,8 +50,8 @@ def test_buckets_change_nothing(rng):
     longest = batches.seq_lengths.max(axis=1)
     bucketed = batches._replace(buckets=plans.bucket_of(longest, widths))
     assert len(set(bucketed.buckets.tolist())) > 1
-    state, metrics = run(trainer((TIME,)), batches)
-    other_state, other_metrics = run(trainer(widths), bucketed)
+    state, metrics, _ = run(trainer((TIME,)), batches)
+    other_state, other_metrics, _ = run(trainer(widths), bucketed)
     np.testing.assert_allclose(metrics.loss, other_metrics.loss, rtol=1e-5)
     for one, other in zip(
         jax.tree.leaves(state.params), jax.tree.leaves(other_state.params), strict=True
@@ -52,7 +61,8 @@ def test_buckets_change_nothing(rng):
 
 def test_only_the_wanted_number_of_updates_is_made(rng):
     batches = draw(rng, 6)
-    state, metrics = run(trainer((TIME,)), batches, num=4)
+    state, metrics, good = run(trainer((TIME,)), batches, num=4)
+    assert good
     assert int(state.step) == 4
     assert (metrics.count[:4] == BATCH).all()
     assert (metrics.loss[4:] == 0).all()
@@ -66,8 +76,8 @@ def test_absent_rows_have_no_effect(rng):
     lengths[:, -1] = 0
     absent = batches._replace(labels=labels, seq_lengths=lengths)
     other = absent._replace(tokens=np.where(labels[..., None] < 0, 5, batches.tokens))
-    state, metrics = run(trainer((TIME,)), absent)
-    same, _ = run(trainer((TIME,)), other)
+    state, metrics, _ = run(trainer((TIME,)), absent)
+    same, *_ = run(trainer((TIME,)), other)
     assert (metrics.count == BATCH - 1).all()
     jax.tree.map(np.testing.assert_array_equal, state.params, same.params)
 
@@ -89,11 +99,11 @@ def test_replicas_are_the_single_runs(rng):
     states = [one.init(key, BATCH) for key in keys]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     joined = plans.join_replicas(parts)
-    _, metrics = jax.jit(one.run, static_argnames="replicas")(
+    _, metrics, _ = jax.jit(one.run, static_argnames="replicas")(
         stacked, joined, 4, replicas=True
     )
     for index, (state, batches) in enumerate(zip(states, parts, strict=True)):
-        _, alone = jax.jit(one.run, static_argnames="replicas")(
+        _, alone, _ = jax.jit(one.run, static_argnames="replicas")(
             state, batches, 4, replicas=False
         )
         np.testing.assert_allclose(metrics.loss[:, index], alone.loss, rtol=1e-5)
@@ -106,8 +116,8 @@ def test_a_kept_carry_is_handed_on_without_its_gradient(rng):
     one = Trainer(model, optax.sgd(0.1), cross_entropy, "kept", (TIME,))
     batches = draw(rng, 2)
     start = one.init(jax.random.key(0), BATCH)
-    state, metrics = run_from(one, start, batches)
-    middle, _ = run_from(one, start, first(batches))
+    state, metrics, _ = run_from(one, start, batches)
+    middle, *_ = run_from(one, start, first(batches))
     logits, last = one.apply(
         middle.params, batches.tokens[1], batches.seq_lengths[1], middle.carry, {}
     )
@@ -125,6 +135,93 @@ def first(batches):
 def run_from(trainer, state, batches):
     go = jax.jit(trainer.run, static_argnames="replicas")
     return go(state, batches, batches.num_batches, replicas=False)
+
+
+@pytest.mark.parametrize("replicas", [False, True])
+def test_it_ends_with_the_update_whose_loss_is_not_finite(replicas, rng):
+    """One replica's is enough."""
+    one = trainer((TIME,))
+    poisoned = one._replace(loss=poisoned_loss)
+    batches = draw(rng, 6)
+    batches.labels[:] = 0
+    if replicas:
+        batches = plans.join_replicas([batches, batches])
+    # A name of the fourth update, of the last replica.
+    batches.labels[3].flat[-1] = 1
+    state = start_of(poisoned, replicas)
+    go = jax.jit(poisoned.run, static_argnames="replicas")
+    state, metrics, good = go(state, batches, 6, replicas=replicas)
+    assert not good
+    assert (np.asarray(state.step) == 4).all()
+    assert np.isfinite(metrics.loss[:3]).all()
+    assert np.isnan(metrics.loss[3]).sum() == 1
+    assert (metrics.loss[4:] == 0).all()
+    state, metrics, good = go(
+        start_of(poisoned, replicas), batches, 3, replicas=replicas
+    )
+    assert good
+
+
+def start_of(one, replicas):
+    states = [one.init(jax.random.key(seed), BATCH) for seed in range(2)]
+    return jax.tree.map(lambda *x: jnp.stack(x), *states) if replicas else states[0]
+
+
+def poisoned_loss(logits, labels):
+    return cross_entropy(logits, labels) + jnp.where(labels == 1, jnp.nan, 0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_it_ends_with_the_update_that_makes_a_parameter_not_finite(value, rng):
+    """Even where the losses stay finite: a row that no name uses."""
+    one = trainer((TIME,))
+    break_ = optax.stateless(
+        lambda updates, _: jax.tree.map(lambda u: u.at[..., 0].set(value), updates)
+    )
+    odd = one._replace(tx=optax.chain(optax.sgd(0.1), at_step(2, break_)))
+    state, metrics, good = run(odd, draw(rng, 6))
+    assert not good
+    assert int(state.step) == 3
+    assert np.isfinite(metrics.loss).all()
+    error = not_finite(state.params, metrics.loss[2], 3, 0)
+    path, _ = jax.tree.leaves_with_path(state.params)[0]
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    assert str(error) == (
+        f"the parameter {name} is not finite after update 3 (loss "
+        f"{metrics.loss[2]:.4g}); the newest checkpoint, update 0, is good; try a "
+        "smaller --learning-rate"
+    )
+
+
+def at_step(step, tx):
+    """A transformation that is applied in one update alone."""
+    return optax.conditionally_transform(tx, lambda count: count == step)
+
+
+def test_is_finite():
+    largest = jnp.finfo(jnp.float32).max
+    tree = {"a": jnp.array([0.0, -largest, largest, 1e-45]), "b": jnp.ones((2, 3))}
+    assert is_finite(tree)
+    for bad in (jnp.nan, -jnp.nan, jnp.inf, -jnp.inf):
+        assert not is_finite(tree | {"b": tree["b"].at[1, 2].set(bad)})
+
+
+def test_updates_with_large_gradients_are_left_out_and_counted():
+    tx = skip_large_gradients(optax.adam(0.1), 5.0)
+    plain = optax.adam(0.1)
+    params = {"a": jnp.zeros(2)}
+    state, plain_state, other = tx.init(params), plain.init(params), params
+    for step, size in enumerate((1.0, 3.0, 300.0, 2.0, jnp.inf), 1):
+        grads = {"a": jnp.array([size, -size])}
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        if size < 5:
+            updates, plain_state = plain.update(grads, plain_state, other)
+            other = optax.apply_updates(other, updates)
+        np.testing.assert_array_equal(params["a"], other["a"])
+    whole = State(params, state, None, jnp.array(step), None)
+    assert skipped(whole) == {"skipped_updates": 2}
+    assert skipped(whole._replace(opt_state=plain_state)) == {}
 
 
 def test_random_carry_has_the_bound_of_kaiming_uniform():

@@ -23,10 +23,11 @@ from tqdm.auto import tqdm
 
 from rnnjax.sampling import Choice, generate, read, sample_keys
 from rnnjax.truncated import Windows, window_losses, zero_carry
-from train import plots
+from train import compilation_cache, plots
 from train.checkpoint import Checkpoints
-from train.cli import InputError, run
-from train.likelihood import crop_loss, likelihood
+from train.cli import InputError, printable, run
+from train.interruption import Interruption, interruptible
+from train.likelihood import Likelihood, crop_loss, likelihood
 from train.recipes import build_model
 from train.run_directory import (
     RunDirectory,
@@ -48,9 +49,23 @@ from train.streams import (
     tokenize,
 )
 from train.tensorboard import scalar_writer
+from train.updates import (
+    is_finite,
+    not_finite,
+    repeat_while_good,
+    skip_large_gradients,
+    skipped,
+)
 
 CALL = 20
 """Updates in one call of the compiled loop, at most."""
+
+CALL_SECONDS = 1.0
+"""Time that one call may take: a signal waits for its end."""
+
+GLANCE = 2**20
+"""Tokens of the validation text that are measured during the training, at most; at the
+end it is all of them."""
 
 TRAIN_SHARE = 0.9
 """Of the text, from its beginning; the rest is for validation (but in lab)."""
@@ -165,6 +180,8 @@ class Config:
     """Updates between checkpoints (500 in lab, 2000 in shakespeare if not given)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the operands of matrix products."""
+    skip_gradients_above: float | None = None
+    """Leave out updates whose gradient has this norm or a larger one."""
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -206,6 +223,47 @@ class State(NamedTuple):
     opt_state: Any
     carry: Any
     step: jax.Array
+
+
+class Progress(NamedTuple):
+    """How far a training is.
+
+    Attributes:
+        state: The newest state.
+        losses: ``(CALL,)`` of the updates since the newest record.
+        begin: Number of updates before them.
+        train_seconds: Time spent in updates, without compilation.
+    """
+
+    state: State
+    losses: np.ndarray
+    begin: int
+    train_seconds: float
+
+    @property
+    def step(self) -> int:
+        """Number of updates so far."""
+        return int(self.state.step)
+
+    @property
+    def mean_loss(self) -> float:
+        """Of the updates since the newest record."""
+        return float(self.losses[: self.step - self.begin].mean(dtype=np.float64))
+
+    def to_tree(self) -> dict[str, Any]:
+        """As arrays that can be saved."""
+        begin, seconds = np.array(self.begin), np.array(self.train_seconds)
+        return self._replace(begin=begin, train_seconds=seconds)._asdict()
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> "Progress":
+        """The inverse of to_tree."""
+        return cls(
+            State(*tree["state"]),
+            np.array(tree["losses"]),
+            int(tree["begin"]),
+            float(tree["train_seconds"]),
+        )
 
 
 class Trainer(NamedTuple):
@@ -279,7 +337,10 @@ def make_model(config: Config, codec: Codec) -> nn.Module:
 # One object for the same values: JAX compiles anew for an optimiser it has not seen.
 @functools.cache
 def make_optimizer(
-    b2: float, clip: float | None, weight_decay: float
+    b2: float,
+    clip: float | None,
+    weight_decay: float,
+    skip_gradients_above: float | None = None,
 ) -> optax.GradientTransformation:
     """Adam but for the learning rate, which is a number of each update.
 
@@ -287,6 +348,7 @@ def make_optimizer(
         b2: Adam's.
         clip: Global norm that gradients are cut to; None is not at all.
         weight_decay: AdamW's, for the weight matrices.
+        skip_gradients_above: Global norm from which on an update is left out.
 
     Returns:
         An optax transformation whose updates are to be multiplied by minus the rate.
@@ -297,7 +359,10 @@ def make_optimizer(
     if weight_decay:
         matrices = functools.partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
         parts.append(optax.add_decayed_weights(weight_decay, matrices))
-    return optax.chain(*parts)
+    tx = optax.chain(*parts)
+    if skip_gradients_above is None:
+        return tx
+    return skip_large_gradients(tx, skip_gradients_above)
 
 
 def make_windows(config: Config, num_tokens: int) -> Windows:
@@ -323,7 +388,9 @@ def make_task(config: Config, text: Text, codec: Codec, tokens: np.ndarray) -> T
     border = len(tokens)
     if config.recipe != "lab":
         border = int(TRAIN_SHARE * len(tokens))
-    tx = make_optimizer(settings.b2, settings.clip, settings.weight_decay)
+    tx = make_optimizer(
+        settings.b2, settings.clip, settings.weight_decay, config.skip_gradients_above
+    )
     return Task(
         config,
         settings,
@@ -381,16 +448,20 @@ def update(
 def update_many(state: State, tokens, rates, num, key, *, trainer: Trainer):
     """The first ``num`` updates with ``tokens (CALL, streams, window + 1)``.
 
+    They end after one in which the loss or a parameter is not finite.
+
     Returns:
-        The state after, and the losses ``(CALL,)``.
+        The state after, the losses ``(CALL,)``, and whether all is finite.
     """
 
     def body(index, loop):
         state, losses = loop
         state, loss = update(trainer, state, tokens[index], rates[index], key)
-        return state, losses.at[index].set(loss)
+        return (state, losses.at[index].set(loss)), is_finite((state.params, loss))
 
-    return jax.lax.fori_loop(0, num, body, (state, jnp.zeros(CALL)))
+    loop = (state, jnp.zeros(CALL))
+    (state, losses), good = repeat_while_good(num, body, loop)
+    return state, losses, good
 
 
 def learning_rates(settings: Settings, progress: np.ndarray) -> np.ndarray:
@@ -430,10 +501,11 @@ class Clock:
 
     def plan(self, step: int) -> tuple[int, np.ndarray]:
         """The next call: how many updates, and their learning rates ``(CALL,)``."""
-        num = self._task.next_stop(step) - step
+        num = 1
         if self._per_step:
-            left = (self._budget - self.seconds) / self._per_step
-            num = max(1, min(num, math.ceil(min(left, CALL))))
+            num = self._task.next_stop(step) - step
+            left = min(self._budget - self.seconds, CALL_SECONDS) / self._per_step
+            num = max(1, min(num, math.ceil(left)))
         steps = np.arange(CALL)
         progress = np.maximum(
             (step + steps) / self._task.num_steps,
@@ -442,77 +514,75 @@ class Clock:
         return num, learning_rates(self._task.settings, progress)
 
     def add(self, seconds: float, num: int) -> None:
-        """Count a call."""
-        self.seconds += seconds
-        self._per_step = seconds / num
+        """Note the time spent so far, and the number of updates of the newest call."""
+        self._per_step = (seconds - self.seconds) / num
+        self.seconds = seconds
 
 
-def train(task: Task, directory: RunDirectory) -> tuple[State, float, float]:
+def train(
+    task: Task, directory: RunDirectory, stop: Interruption
+) -> tuple[Progress, float]:
     """Train to the end, from the newest checkpoint on if there is one.
 
     Args:
         task: What to train.
         directory: Where metrics, samples and checkpoints go.
+        stop: Whether to stop before the end.
 
     Returns:
-        The last state, seconds spent in updates, seconds spent on compilation.
+        The end of the training, and seconds spent on compilation.
 
     Raises:
-        InputError: If the loss is not finite; the newest checkpoint stays as it was.
+        InputError: If the loss or a parameter is not finite, which is not saved; if no
+            checkpoint can be used.
+        Stopped: If it was to stop; all is saved.
     """
-    state, seconds = start(task), 0.0
-    checkpoints = Checkpoints(directory.path / "checkpoints")
-    step = checkpoints.latest() or 0
-    if step:
-        tree = checkpoints.restore(step, to_tree(state, seconds))
-        state, seconds = State(**tree["state"]), float(tree["train_seconds"])
-        print(f"resuming after update {step:,}")
-    directory.keep_metrics(step)
-    clock = Clock(task, seconds)
-    if clock.is_over(step):
-        checkpoints.close()
-        return state, seconds, 0.0
-    compile_seconds = warm_up(task, state)
-    writer = scalar_writer(directory.path / "tensorboard", step)
+    progress, saved = Progress(start(task), np.zeros(CALL, np.float32), 0, 0.0), None
+    checkpoints = Checkpoints(directory.path / "checkpoints", directory.config)
+    if found := checkpoints.restore_newest(progress.to_tree()):
+        saved, progress = found[0], Progress.from_tree(found[1])
+    clock = Clock(task, progress.train_seconds)
+    if clock.is_over(progress.step):
+        return progress, 0.0
+    if found:
+        print(f"resuming after update {saved:,}")
+    directory.keep_metrics(progress.begin)
+    compile_seconds = warm_up(task, progress.state)
+    writer = scalar_writer(directory.path / "tensorboard", progress.step)
     with writer, tqdm(total=None, unit=" updates", disable=None, leave=False) as bar:
-        while not clock.is_over(step):
-            # What stands in "round" is how many updates came before.
-            record = {"round": step}
-            num, rates = clock.plan(step)
-            tokens = task.windows.cut(task.train, step, CALL)
-            began = time.perf_counter()
-            state, losses = update_many(
-                state, tokens, rates, num, task.key, trainer=task.trainer
-            )
-            losses = np.asarray(losses)[:num]
-            clock.add(time.perf_counter() - began, num)
-            check_finite(losses, step)
-            step += num
-            over = clock.is_over(step)
-            record |= {
+        while not clock.is_over(progress.step):
+            if stop.should_stop(progress.step):
+                checkpoints.save(progress.step, progress.to_tree())
+                raise stop.stopped(progress.step)
+            num, rates = clock.plan(progress.step)
+            num = min(num, stop.after - progress.step)
+            progress = advance(task, progress, num, rates, saved)
+            clock.add(progress.train_seconds, num)
+            step, over = progress.step, clock.is_over(progress.step)
+            bar.update(num)
+            if not over and step < task.next_stop(progress.begin):
+                continue
+            record = {
+                # How many updates came before.
+                "round": progress.begin,
                 "step": step,
                 "epoch": step / task.epoch_steps,
-                "train_loss": float(losses.mean(dtype=np.float64)),
+                "train_loss": progress.mean_loss,
                 "learning_rate": float(rates[num - 1]),
-                "train_seconds": clock.seconds,
+                "train_seconds": progress.train_seconds,
             }
-            record |= look(task, state, step, over)
+            record |= skipped(progress.state) | look(task, progress.state, step, over)
             directory.append_metrics(record)
             for name in record.keys() - {"round", "step", "epoch", "sample"}:
                 writer.add_scalar(name, record[name], step)
-            bar.update(num)
             bar.set_postfix(loss=f"{record['train_loss']:.3f}")
             say(task, record, bar, over)
+            progress = progress._replace(begin=step)
             if over or step % task.settings.checkpoint_every == 0:
-                checkpoints.save(step, to_tree(state, clock.seconds))
-                directory.write_params(task.trainer.model, state.params)
-    checkpoints.close()
-    return state, clock.seconds, compile_seconds
-
-
-def to_tree(state: State, seconds: float) -> dict[str, Any]:
-    """What a checkpoint holds."""
-    return {"state": state._asdict(), "train_seconds": np.array(seconds)}
+                checkpoints.save(step, progress.to_tree(), record.get("val_loss"))
+                directory.write_params(task.trainer.model, progress.state.params)
+                saved = step
+    return progress, compile_seconds
 
 
 def warm_up(task: Task, state: State) -> float:
@@ -526,18 +596,39 @@ def warm_up(task: Task, state: State) -> float:
     return time.perf_counter() - began
 
 
-def check_finite(losses: np.ndarray, step: int) -> None:
-    """Stop at the first loss that is not a number.
+def advance(
+    task: Task, progress: Progress, num: int, rates: np.ndarray, saved: int | None
+) -> Progress:
+    """Some updates.
+
+    Args:
+        task: What to train.
+        progress: The state before.
+        num: How many updates.
+        rates: ``(CALL,)`` their learning rates.
+        saved: Number of updates of the newest checkpoint, or None.
+
+    Returns:
+        The progress after.
 
     Raises:
-        InputError: If there is one.
+        InputError: If the loss or a parameter is not finite.
     """
-    bad = ~np.isfinite(losses)
-    if bad.any():
-        raise InputError(
-            f"the loss is not finite at update {step + int(bad.argmax()) + 1}; the "
-            "newest checkpoint is from before; try a smaller --learning-rate"
-        )
+    step = progress.step
+    tokens = task.windows.cut(task.train, step, CALL)
+    began = time.perf_counter()
+    state, losses, good = update_many(
+        progress.state, tokens, rates, num, task.key, trainer=task.trainer
+    )
+    if not good:
+        made = int(state.step) - step
+        raise not_finite(state.params, losses[made - 1], step + made, saved)
+    done = step - progress.begin
+    progress.losses[done : done + num] = np.asarray(losses)[:num]
+    seconds = time.perf_counter() - began
+    return progress._replace(
+        state=state, train_seconds=progress.train_seconds + seconds
+    )
 
 
 def look(task: Task, state: State, step: int, over: bool) -> dict[str, Any]:
@@ -547,13 +638,15 @@ def look(task: Task, state: State, step: int, over: bool) -> dict[str, Any]:
     if every and step % every == 0:
         return {"sample": greedy_text(task, params, "They ", 150)}
     if settings.every and (over or step % settings.every == 0):
-        return {"val_loss": validate(task, params).per_token}
+        return {"val_loss": validate(task, params, GLANCE).per_token}
     return {}
 
 
-def validate(task: Task, params: Any):
-    """The likelihood of the whole validation text."""
-    return likelihood(task.trainer.model, params, task.tokens, len(task.train))
+def validate(task: Task, params: Any, at_most: int | None = None) -> Likelihood:
+    """The likelihood of the validation text, or of so many tokens from its beginning."""
+    border = len(task.train)
+    tokens = task.tokens if at_most is None else task.tokens[: border + at_most]
+    return likelihood(task.trainer.model, params, tokens, border)
 
 
 def greedy_text(task: Task, params: Any, prompt: str, num_chars: int) -> str:
@@ -594,7 +687,8 @@ def say(task: Task, record: dict[str, Any], bar, over: bool) -> None:
     loss = f"loss {record['train_loss']:.4f}  {record['train_seconds']:.0f} s"
     if "sample" in record:
         line = "-" * 30
-        bar.write(f"{line}\n{record['sample']}\n{line}\n{where}  {loss}")
+        sample = printable(record["sample"], keep="\n\t")
+        bar.write(f"{line}\n{sample}\n{line}\n{where}  {loss}")
     elif "val_loss" in record:
         val = record["val_loss"]
         bits = val / math.log(2)
@@ -603,14 +697,22 @@ def say(task: Task, record: dict[str, Any], bar, over: bool) -> None:
         bar.write(f"{where}  {loss}")
 
 
+def best_state(task: Task, progress: Progress, directory: RunDirectory) -> State:
+    """Of the states that are kept, the one that predicts the validation text best."""
+    checkpoints = Checkpoints(directory.path / "checkpoints", directory.config)
+    step = checkpoints.best()
+    if step is None or step == progress.step:
+        return progress.state
+    tree = checkpoints.restore(step, progress.to_tree())
+    return Progress.from_tree(tree).state
+
+
 def finish(
-    task: Task,
-    state: State,
-    seconds: tuple[float, float],
-    directory: RunDirectory,
+    task: Task, progress: Progress, compile_seconds: float, directory: RunDirectory
 ) -> dict[str, Any]:
     """Measure, print and write all that a run leaves; return its summary."""
-    params, model = state.params, task.trainer.model
+    best, model = best_state(task, progress, directory), task.trainer.model
+    params = best.params
     directory.write_params(model, params)
     directory.write_model(model, params)
     records = directory.metrics()
@@ -624,7 +726,7 @@ def finish(
         if "sample" in record
     ] + [f"the end\n{text}\n"]
     write_text(directory.path / "samples.txt", f"{'-' * 30}\n".join(samples))
-    print(f"\n{text}\n")
+    print("\n" + printable(text, keep="\n\t") + "\n")
 
     if task.config.recipe == "lab":
         measured = {
@@ -651,12 +753,13 @@ def finish(
         "data": task.text.source,
         "seed": task.config.seed,
         "num_params": count(params),
-        "steps": int(state.step),
-        "epochs": int(state.step) / task.epoch_steps,
+        "steps": progress.step,
+        "epochs": progress.step / task.epoch_steps,
+        "best_step": int(best.step),
         **measured,
         "train_loss": records[-1]["train_loss"],
-        "train_seconds": seconds[0],
-        "compile_seconds": seconds[1],
+        "train_seconds": progress.train_seconds,
+        "compile_seconds": compile_seconds,
         "wall_seconds": time.perf_counter() - STARTED,
         "device": device_line(),
     }
@@ -696,8 +799,13 @@ def describe(config: Config, source: str, found: Survey) -> dict[str, Any]:
     }
 
 
-def main(config: Config) -> None:
-    """Train what the flags say."""
+def main(config: Config, stop_after: float = math.inf) -> None:
+    """Train what the flags say.
+
+    Args:
+        config: The flags.
+        stop_after: Update after which to stop as if a signal had come.
+    """
     print(f"device: {device_line()}")
     lab = config.recipe == "lab"
     text = read_text(config.text, "friends" if lab else "shakespeare", joined=lab)
@@ -709,15 +817,14 @@ def main(config: Config) -> None:
     make_windows(config, found.num_tokens)
     path = config.out or default_path(config.recipe, "lstm")
     directory = RunDirectory.open(path, describe(config, text.source, found))
-    with directory.lock():
-        done = directory.summary
+    with directory.lock(), interruptible(stop_after) as stop:
         tokens = tokenize(text, found.codec, path / "tokens.bin")
         task = make_task(config, text, found.codec, tokens)
-        state, *seconds = train(task, directory)
-        if done is not None and done["steps"] == int(state.step):
+        progress, compile_seconds = train(task, directory, stop)
+        if directory.outcome(progress.step):
             print(f"{path} is complete; nothing to do")
             return
-        summary = finish(task, state, tuple(seconds), directory)
+        summary = finish(task, progress, compile_seconds, directory)
     print(
         f"{summary['steps']:,} updates in {summary['train_seconds']:.1f} s, "
         f"{summary['wall_seconds']:.1f} s in all; training loss "
@@ -729,6 +836,11 @@ def main(config: Config) -> None:
             "trains on the whole text, so that there is no validation"
         )
     else:
+        if summary["best_step"] != summary["steps"]:
+            print(
+                f"kept are the parameters after update {summary['best_step']:,}, which "
+                "predict the validation text best"
+            )
         print(
             f"validation ({summary['val_chars']:,} characters, carry never reset): "
             f"{summary['val_nats_per_char']:.4f} nats, "
@@ -743,4 +855,5 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
+    compilation_cache.switch_on()
     run(main, Config, "Train a character language model.")

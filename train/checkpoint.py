@@ -1,5 +1,10 @@
-"""States on the disk, through Orbax."""
+"""States on the disk: Orbax writes them, a manifest of hashes vouches for them."""
 
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,73 +12,225 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from train.cli import InputError
+from train.cli import InputError, printable
+from train.run_directory import differing, lasting, sync, write_json, write_text
+
+KEPT = 2
+"""Number of newest states that are kept, beside the best."""
+
+MANIFEST = "MANIFEST.sha256"
+"""A line ``<SHA-256>  <path>`` for every file of a state."""
+
+
+class Damaged(Exception):
+    """A checkpoint is not what was saved."""
 
 
 class Checkpoints:
-    """The last few states of a training, by number of finished rounds.
+    """The last few states of a training, by number of updates; and the best.
+
+    A state gets its name when all of it is written, the manifest last. So one without a
+    good manifest is not half written but damaged.
 
     Args:
-        directory: Where they are.
+        directory: Where they are. No other process may use it.
+        config: All that decides what the run does.
     """
 
-    def __init__(self, directory: Path):
-        self._manager = ocp.CheckpointManager(
-            directory.resolve(),
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=2, cleanup_tmp_directories=True
-            ),
-        )
+    def __init__(self, directory: Path, config: Mapping[str, Any]):
+        self._directory = directory.absolute()  # as Orbax wants it
+        self._config = config
+        self._directory.mkdir(parents=True, exist_ok=True)
+        # Whatever else is there was left by a process that was killed.
+        for path in self._directory.iterdir():
+            if not _is_step(path):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def latest(self) -> int | None:
-        """Number of finished rounds of the newest state, or None."""
-        return self._manager.latest_step()
+    def steps(self) -> list[int]:
+        """Numbers of updates of the states, damaged ones too, ascending."""
+        return sorted(int(p.name) for p in self._directory.iterdir() if _is_step(p))
 
-    def save(self, num_rounds: int, tree: Any) -> None:
-        """Save a state; an error of writing it is raised here.
+    def save(self, step: int, tree: Any, loss: float | None = None) -> None:
+        """Save a state, if it is not there; then drop older ones.
 
         Args:
-            num_rounds: Number of finished rounds.
+            step: Number of updates.
             tree: The state; keys of randomness as raw data.
-        """
-        self._manager.save(num_rounds, args=ocp.args.StandardSave(tree))
-        self._manager.wait_until_finished()
+            loss: What decides which one is the best, if it was measured.
 
-    def restore(self, num_rounds: int, like: Any) -> Any:
-        """Restore a state.
+        Raises:
+            OSError: If it cannot be written; the older ones stay.
+        """
+        path = self._directory / str(step)
+        if path.exists():
+            return
+        unfinished = self._directory / ".unfinished"
+        try:
+            unfinished.mkdir()
+            with _orbax() as orbax:
+                orbax.save(unfinished / "state", args=ocp.args.StandardSave(tree))
+            write_json(unfinished / "run.json", {"config": self._config, "loss": loss})
+            write_text(unfinished / MANIFEST, _manifest(unfinished))
+            unfinished.replace(path)
+            sync(self._directory)
+        # Orbax and TensorStore raise all kinds of errors for a full disk.
+        except Exception as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            reason = _first_line(error)
+            raise OSError(f"checkpoint {path} cannot be written: {reason}") from error
+        self._drop_old()
+
+    def best(self) -> int | None:
+        """Number of updates of the state with the lowest loss, if any was measured."""
+        losses = {step: self._loss(step) for step in self.steps()}
+        measured = [step for step, loss in losses.items() if loss is not None]
+        return min(measured, key=losses.get, default=None)
+
+    def _drop_old(self) -> None:
+        best = self.best()
+        for step in self.steps()[:-KEPT]:
+            if step != best:
+                self._remove(step)
+
+    def _loss(self, step: int) -> float | None:
+        try:
+            return json.loads(self._path(step, "run.json").read_bytes())["loss"]
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def _path(self, step: int, name: str = "") -> Path:
+        return self._directory / str(step) / name
+
+    def _remove(self, step: int) -> None:
+        # Its name goes first, for a process can be killed while it removes files.
+        dropped = self._directory / ".dropped"
+        self._path(step).replace(dropped)
+        shutil.rmtree(dropped)
+
+    def restore_newest(self, like: Any) -> tuple[int, Any] | None:
+        """Restore the newest state that is not damaged; damaged ones are named.
 
         Args:
-            num_rounds: Which.
+            like: A tree of the same structure, shapes and types.
+
+        Returns:
+            Its number of updates and the state; None if there is none.
+
+        Raises:
+            InputError: If all are damaged, or the newest good one is of another
+                configuration, structure, shape or type.
+        """
+        damaged = []
+        for step in reversed(self.steps()):
+            try:
+                verify(self._path(step))
+            except Damaged as damage:
+                where = printable(f"{self._path(step)}: {damage}")
+                print(f"damaged checkpoint {where}; trying the one before")
+                damaged.append(step)
+                continue
+            tree = self._load(step, like)
+            for each in damaged:
+                self._remove(each)
+            return step, tree
+        if damaged:
+            raise InputError(
+                f"all checkpoints in {self._directory} are damaged; remove them to train "
+                "from the beginning, or give another --out"
+            )
+        return None
+
+    def restore(self, step: int, like: Any) -> Any:
+        """Restore one state.
+
+        Args:
+            step: Number of updates.
             like: A tree of the same structure, shapes and types.
 
         Returns:
             The state.
 
         Raises:
-            InputError: If what is on the disk has another structure, shape or type.
+            InputError: If it is damaged, or of another configuration, structure, shape
+                or type.
         """
-        where = f"checkpoint {num_rounds} in {self._manager.directory}"
         try:
-            tree = self._manager.restore(
-                num_rounds, args=ocp.args.StandardRestore(like)
-            )
-        except (ValueError, KeyError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{where} cannot be read: {reason}") from error
-        # Orbax itself would hand out another shape, and cast another type.
-        for (path, leaf), (_, wanted) in zip(
-            jax.tree.leaves_with_path(tree),
-            jax.tree.leaves_with_path(like),
-            strict=True,
-        ):
-            if np.shape(leaf) != np.shape(wanted) or leaf.dtype != wanted.dtype:
-                raise InputError(
-                    f"{where} has {jax.tree_util.keystr(path)} of shape "
-                    f"{np.shape(leaf)} and type {leaf.dtype}; expected "
-                    f"{np.shape(wanted)} and {wanted.dtype}"
-                )
-        return tree
+            verify(self._path(step))
+        except Damaged as damage:
+            raise InputError(
+                f"damaged checkpoint {self._path(step)}: {damage}; remove it to do "
+                "without"
+            ) from None
+        return self._load(step, like)
 
-    def close(self) -> None:
-        """Wait for what is being written."""
-        self._manager.close()
+    def _load(self, step: int, like: Any) -> Any:
+        path = self._path(step)
+        try:
+            config = json.loads((path / "run.json").read_bytes())["config"]
+            wrong = differing(lasting(config), lasting(self._config))
+            with _orbax() as orbax:
+                if not wrong:
+                    # Orbax itself would load another shape, and cast another type.
+                    stored = orbax.metadata(path / "state").item_metadata.tree
+                    wrong = differing(_leaves(stored), _leaves(like))
+                if not wrong:
+                    args = ocp.args.StandardRestore(like)
+                    return orbax.restore(path / "state", args=args)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            wrong = f"it cannot be read: {_first_line(error)}"
+        raise InputError(
+            f"checkpoint {path} is not one of this run ({wrong}); give another --out"
+        )
+
+
+def _orbax() -> ocp.Checkpointer:
+    # Not StandardCheckpointer, which saves in threads: after a save that fails they
+    # wait for ten minutes, and so does the end of the process.
+    return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+
+
+def verify(path: Path) -> None:
+    """Compare the files of a checkpoint with its manifest.
+
+    Args:
+        path: Its directory.
+
+    Raises:
+        Damaged: If a file is missing, additional or different.
+    """
+    try:
+        wanted, found = (path / MANIFEST).read_text(encoding="utf-8"), _manifest(path)
+    except (OSError, ValueError) as error:
+        raise Damaged(_first_line(error)) from None
+    if wanted != found:
+        lines = set(wanted.splitlines()) ^ set(found.splitlines())
+        names = sorted(line.partition("  ")[2] for line in lines)
+        raise Damaged(f"{next(iter(names), MANIFEST)} is not what {MANIFEST} says")
+
+
+def _manifest(path: Path) -> str:
+    lines = []
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and file.name != MANIFEST:
+            with file.open("rb") as opened:
+                digest = hashlib.file_digest(opened, "sha256").hexdigest()
+            lines.append(f"{digest}  {file.relative_to(path).as_posix()}\n")
+    return "".join(lines)
+
+
+def _leaves(tree: Any) -> dict[str, str]:
+    """Type and shape of every leaf by its name; lists and tuples are the same."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (
+            f"{np.dtype(leaf.dtype)} {tuple(leaf.shape)}"
+        )
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+
+
+def _is_step(path: Path) -> bool:
+    return path.is_dir() and re.fullmatch("0|[1-9][0-9]*", path.name) is not None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -26,11 +26,25 @@ class InputError(Exception):
     """
 
 
-def printable(text: str) -> str:
+class Stopped(Exception):
+    """A signal ended the program before its work was done; nothing is lost.
+
+    Args:
+        message: One line: what was stopped, and how to go on.
+        code: What the process ends with.
+    """
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
+
+
+def printable(text: str, keep: str = "") -> str:
     """Escape what could move the cursor, reorder a line or fail to encode.
 
     Args:
         text: Anything, such as a name typed by a person or the name of a file.
+        keep: Characters that stay in any case, such as the line breaks of a text.
 
     Returns:
         The text, with control characters, line breaks, bidi controls and lone
@@ -38,7 +52,9 @@ def printable(text: str) -> str:
     """
     return "".join(
         repr(character)[1:-1]
-        if unicodedata.category(character) in _UNPRINTABLE and character not in _JOINERS
+        if unicodedata.category(character) in _UNPRINTABLE
+        and character not in _JOINERS
+        and character not in keep
         else character
         for character in text
     )
@@ -57,8 +73,8 @@ def run(
 
     Raises:
         SystemExit: With 2 when the input cannot be used, 1 when the system refuses (a
-            full disk, no permission), 130 on Ctrl-C, 141 when the reader of the
-            output has gone: the codes of other command line programs.
+            full disk, no permission), 130 on Ctrl-C, 143 on SIGTERM, 141 when the
+            reader of the output has gone: the codes of other command line programs.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # An ASCII terminal gets an escape for a letter it lacks, not a traceback.
@@ -74,6 +90,9 @@ def run(
             _flush_stdout()
     except InputError as error:
         _fail(str(error), 2)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.code)
     except BrokenPipeError:
         sys.exit(141)
     except OSError as error:

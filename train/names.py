@@ -10,20 +10,23 @@ The recipes practical, workshop, blog and binary are lessons 000, 001, 003 and 0
 from train import STARTED, small_loops  # noqa: F401  # isort: skip (before jax)
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from train import plots, splits
+from train import compilation_cache, plots, splits
 from train.cli import InputError, printable, run
 from train.datasets import NamesData, find_names
+from train.interruption import Interruption, interruptible
 from train.outcome import finish
 from train.recipes import NamesRecipe, Settings, models_of, settings_of
 from train.run_directory import RunDirectory, default_path, device_line, write_json
 from train.task import Task, make_task
 from train.training import train
+from train.updates import skip_large_gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,10 @@ class Config:
     """binary: width of the layer before the last."""
     checkpoint_every: int | None = None
     """Epochs (workshop: thousands of iterations) between checkpoints (default 1; 20)."""
+    skip_gradients_above: float | None = None
+    """Leave out updates whose gradient has this norm or a larger one."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the operands of matrix products, in training."""
 
     def __post_init__(self):
         known = models_of(self.recipe)
@@ -91,15 +98,18 @@ class Config:
             if value is not None and value < least:
                 flag = name.replace("_", "-")
                 raise InputError(f"--{flag} is {value}; expected at least {least}")
-        if self.minutes is not None and not self.minutes > 0:
-            raise InputError(f"--minutes is {self.minutes}; expected more than 0")
+        for name in ("minutes", "skip_gradients_above"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                flag = name.replace("_", "-")
+                raise InputError(f"--{flag} is {value}; expected more than 0")
         if self.seed < 0:
             raise InputError(f"--seed is {self.seed}; expected at least 0")
         self.settings(self.model or known[0])
 
     def settings(self, model: str) -> Settings:
         """The recipe's settings with what the flags change."""
-        return settings_of(
+        settings = settings_of(
             self.recipe,
             model,
             learning_rate=self.learning_rate,
@@ -109,26 +119,35 @@ class Config:
             iterations=self.iterations,
             batch_size=self.batch_size,
         )
+        return dataclasses.replace(settings, dtype=self.dtype)
 
 
-def run_task(config: Config, task: Task, path: Path) -> dict[str, Any]:
+def run_task(
+    config: Config, task: Task, path: Path, stop: Interruption
+) -> dict[str, Any]:
     """Train in a directory, or go on there, and leave everything about it.
 
     Args:
         config: The flags.
         task: What to train.
         path: The run directory.
+        stop: Whether to stop before the end.
 
     Returns:
         The summary.
+
+    Raises:
+        Stopped: If it was to stop; all is saved.
     """
+    if config.skip_gradients_above is not None:
+        tx = skip_large_gradients(task.trainer.tx, config.skip_gradients_above)
+        task = task._replace(trainer=task.trainer._replace(tx=tx))
     directory = RunDirectory.open(path, describe(config, task))
     with directory.lock():
-        done = directory.summary
         progress, compile_seconds = train(
-            task, directory, config.minutes, config.checkpoint_every
+            task, directory, stop, config.minutes, config.checkpoint_every
         )
-        if done is not None and done["steps"] == int(np.max(progress.state.step)):
+        if done := directory.outcome(progress.step):
             print(f"{path} is complete; nothing to do")
             return done
         return finish(task, progress, compile_seconds, directory)
@@ -163,13 +182,15 @@ def describe(config: Config, task: Task) -> dict[str, Any]:
     }
 
 
-def run_model(config: Config, model_name: str, data: NamesData, path: Path):
+def run_model(
+    config: Config, model_name: str, data: NamesData, path: Path, stop: Interruption
+) -> dict[str, Any]:
     """Train one model: for ``best``, once for each protocol."""
     settings = config.settings(model_name)
     seeds = range(config.seed, config.seed + config.seeds)
     if config.recipe != "best":
         task = make_task(config.recipe, model_name, settings, data, seeds, config.noise)
-        return run_task(config, task, path)
+        return run_task(config, task, path, stop)
     summaries = {}
     for protocol, split in (
         ("blog", splits.best),
@@ -193,24 +214,27 @@ def run_model(config: Config, model_name: str, data: NamesData, path: Path):
         nested = (
             path if config.protocol != "both" or protocol == "blog" else path / protocol
         )
-        summaries[protocol] = run_task(config, task, nested)
+        summaries[protocol] = run_task(config, task, nested, stop)
         summaries[protocol]["protocol"] = protocol
     summary = next(iter(summaries.values()))
     if len(summaries) == 2:
         for name in ("test_accuracy", "test_loss", "test_macro_f1"):
             summary[f"leak_free_{name}"] = summaries["leak-free"][name]
-    summary["wall_seconds"] = time.perf_counter() - STARTED
-    write_json(path / "summary.json", summary)
+    if summary != RunDirectory(path).summary:
+        summary["wall_seconds"] = time.perf_counter() - STARTED
+        write_json(path / "summary.json", summary)
     return summary
 
 
-def compare(config: Config, data: NamesData, path: Path) -> None:
+def compare(config: Config, data: NamesData, path: Path, stop: Interruption) -> None:
     """Train every model of the recipe; answer which one works best."""
     path.mkdir(parents=True, exist_ok=True)
     summaries, curves = {}, {}
     for model_name in models_of(config.recipe):
         print(f"\n{config.recipe} {model_name}")
-        summaries[model_name] = run_model(config, model_name, data, path / model_name)
+        summaries[model_name] = run_model(
+            config, model_name, data, path / model_name, stop
+        )
         records = RunDirectory(path / model_name).metrics()
         curves[model_name] = (
             [record["step"] for record in records],
@@ -237,18 +261,24 @@ def compare(config: Config, data: NamesData, path: Path) -> None:
     print(f"the curves of all of them: {path / 'plots' / 'comparison.png'}")
 
 
-def main(config: Config) -> None:
-    """Train what the flags say."""
+def main(config: Config, stop_after: float = math.inf) -> None:
+    """Train what the flags say.
+
+    Args:
+        config: The flags.
+        stop_after: Update after which to stop as if a signal had come.
+    """
     print(f"device: {device_line()}")
     data = find_names(config.data)
     print(data.note)
-    if config.compare:
-        path = config.out or default_path(config.recipe, "compare")
-        compare(config, data, path)
-        return
-    model_name = config.model or models_of(config.recipe)[0]
-    path = config.out or default_path(config.recipe, model_name)
-    summary = run_model(config, model_name, data, path)
+    with interruptible(stop_after) as stop:
+        if config.compare:
+            path = config.out or default_path(config.recipe, "compare")
+            compare(config, data, path, stop)
+            return
+        model_name = config.model or models_of(config.recipe)[0]
+        path = config.out or default_path(config.recipe, model_name)
+        summary = run_model(config, model_name, data, path, stop)
     print()
     if "seeds" in summary:
         print(
@@ -276,4 +306,5 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
+    compilation_cache.switch_on()
     run(main, Config, "Train a classifier that tells the language of a surname.")

@@ -20,6 +20,7 @@ import tyro
 
 from rnnjax.text import Vocabulary, to_alphabet, transliterate
 from rnnjax.torch_weights import from_torch
+from train import compilation_cache
 from train.cli import InputError, printable, run
 from train.evaluation import Look, logits_and_attention
 from train.recipes import SETTINGS, build_model
@@ -97,11 +98,12 @@ def load(directory: RunDirectory) -> Classifier:
     Raises:
         InputError: If the parameters are missing or not those of the configuration.
     """
+    arrays = directory.read_params()  # verifies the configuration as well
     config = directory.config
     recipe, model_name = config["config"]["recipe"], config["config"]["model"]
     model = build_model(recipe, model_name, **config["sizes"])
     try:
-        params = from_torch(model, directory.read_params())
+        params = from_torch(model, arrays)
     except ValueError as error:
         raise InputError(
             f"{directory.path}/params.safetensors does not fit its config.json: {error}"
@@ -196,7 +198,7 @@ def show(answer: Answer, config: Config, classifier: Classifier) -> None:
     print(f"{shown}{read_as}")
     for i in order[: config.top]:
         bar = "█" * round(20 * answer.probs[i])
-        print(f"  {languages[i]:<12} {100 * answer.probs[i]:5.1f} %  {bar}")
+        print(f"  {printable(languages[i]):<12} {100 * answer.probs[i]:5.1f} %  {bar}")
     if answer.look is not None:
         print(f"  attention  {answer.look.shown()}")
 
@@ -224,4 +226,5 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
+    compilation_cache.switch_on()
     run(main, Config, "Tell the language of names with a trained run.")

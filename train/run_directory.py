@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -16,14 +17,17 @@ import flax.linen as nn
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from rnnjax.torch_weights import to_torch
-from train.cli import InputError
+from train.cli import InputError, printable
 
 LENGTHS = ("epochs", "iterations", "minutes")
 """What may be extended when a run is continued."""
+
+UNFINISHED = ".unfinished"
+"""How the names of files end that a killed process may leave behind."""
 
 
 def device_line() -> str:
@@ -55,18 +59,29 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent
+    )
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         # mkstemp leaves it readable by its owner alone.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, would survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:
@@ -103,18 +118,36 @@ class RunDirectory:
         run = cls(path)
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a directory for --out")
-        if (path / "config.json").exists():
-            run._check_same(config)
-        elif path.exists() and any(path.iterdir()):
+        if not (path / "config.json").exists() and run._files():
             raise InputError(
                 f"{path} is not empty and holds no run (no config.json); give --out a "
                 "new directory"
             )
-        for folder in ("plots", "tensorboard", "checkpoints"):
-            (path / folder).mkdir(parents=True, exist_ok=True)
-        write_json(path / "config.json", config)
-        write_json(path / "env.json", _environment())
+        path.mkdir(parents=True, exist_ok=True)
+        with run.lock():
+            if (path / "config.json").exists():
+                run._check_same(config)
+            for leftover in path.rglob(f".*{UNFINISHED}"):
+                leftover.unlink()
+            run._write_changed("config.json", config)
+            run._write_changed("env.json", _environment())
+            for folder in ("plots", "tensorboard", "checkpoints"):
+                (path / folder).mkdir(exist_ok=True)
         return run
+
+    def _files(self) -> list[Path]:
+        """What is in the directory, but for what a run killed at birth leaves."""
+        return [
+            path
+            for path in (self.path.iterdir() if self.path.exists() else ())
+            if path.name != ".lock" and path.suffix != UNFINISHED
+        ]
+
+    def _write_changed(self, name: str, value: Any) -> None:
+        """Write JSON unless it is there: a complete run stays as it is."""
+        path = self.path / name
+        if not path.exists() or read_json(path) != json.loads(json.dumps(value)):
+            write_json(path, value)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -132,7 +165,14 @@ class RunDirectory:
     @property
     def config(self) -> dict[str, Any]:
         """What ``config.json`` says."""
-        return read_json(self.path / "config.json")
+        path = self.path / "config.json"
+        config = read_json(path)
+        parts = config if isinstance(config, dict) else {}
+        if not all(isinstance(parts.get(name), dict) for name in ("config", "sizes")):
+            raise InputError(
+                f"{path} is damaged: it is not what a training wrote; give another --out"
+            )
+        return config
 
     @property
     def summary(self) -> dict[str, Any] | None:
@@ -140,17 +180,30 @@ class RunDirectory:
         path = self.path / "summary.json"
         return read_json(path) if path.exists() else None
 
+    def outcome(self, num_updates: int) -> dict[str, Any] | None:
+        """The summary, if it and the parameters are those of a whole training.
+
+        Args:
+            num_updates: How many updates the training has made.
+
+        Returns:
+            The summary; None if there is something left to do.
+        """
+        summary = self.summary
+        if summary is None or summary["steps"] != num_updates:
+            return None
+        try:
+            self.read_params()
+        except InputError as error:
+            print(f"{printable(str(error))}: now")
+            return None
+        return summary
+
     def _check_same(self, config: Mapping[str, Any]) -> None:
-        old, new = flatten_dict(self.config, sep="."), flatten_dict(config, sep=".")
-        differences = [
-            f"{name}: {old.get(name)!r} there, {new.get(name)!r} now"
-            for name in sorted(old.keys() | new.keys())
-            if old.get(name) != new.get(name) and name.split(".")[-1] not in LENGTHS
-        ]
-        if differences:
+        if differences := differing(lasting(self.config), lasting(config)):
             raise InputError(
-                f"{self.path} holds a run of another configuration "
-                f"({'; '.join(differences)}); give another --out"
+                f"{self.path} holds a run of another configuration ({differences}); "
+                "give another --out"
             )
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
@@ -159,19 +212,30 @@ class RunDirectory:
             file.write(json.dumps(record) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``."""
+        """The lines of ``metrics.jsonl``; damaged ones are named and left out."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
-        with path.open(encoding="utf-8") as file:
-            # A killed run can leave half a last line.
-            return [json.loads(line) for line in file if line.endswith("\n")]
+        records = []
+        for number, line in enumerate(path.read_bytes().splitlines(True), 1):
+            try:
+                record = json.loads(line)
+                _ = record["round"] + record["step"] + record["train_seconds"]
+            except (ValueError, TypeError, KeyError):
+                # A killed run can leave half a last line.
+                if line.endswith(b"\n"):
+                    print(f"{path}: line {number} is damaged and left out")
+            else:
+                records.append(record)
+        return records
 
     def keep_metrics(self, num_rounds: int) -> None:
         """Drop the lines after a round, which a continued run will write again."""
+        path = self.path / "metrics.jsonl"
         kept = [record for record in self.metrics() if record["round"] < num_rounds]
         lines = "".join(json.dumps(record) + "\n" for record in kept)
-        write_text(self.path / "metrics.jsonl", lines)
+        if not path.exists() or path.read_bytes() != lines.encode():
+            write_text(path, lines)
 
     def write_model(self, model: nn.Module, params: Any) -> None:
         """Write ``model.txt``: every parameter with its shape."""
@@ -182,27 +246,75 @@ class RunDirectory:
         write_text(self.path / "model.txt", "\n".join(lines))
 
     def write_params(self, model: nn.Module, params: Any) -> None:
-        """Write ``params.safetensors`` under PyTorch's names."""
-        path = self.path / "params.safetensors"
-        with _replacing(path) as temporary:
-            save_file(to_torch(model, params), temporary)
+        """Write ``params.safetensors`` under PyTorch's names, with a hash."""
+        arrays = to_torch(model, params)
+        # One entry, for several are written in any order.
+        metadata = {"sha256": self._digest(arrays)}
+        with _replacing(self.path / "params.safetensors") as temporary:
+            save_file(arrays, temporary, metadata)
 
     def read_params(self) -> dict[str, np.ndarray]:
         """Read ``params.safetensors``.
 
         Raises:
-            InputError: If it is missing or damaged.
+            InputError: If it is missing, damaged or of another ``config.json``.
         """
         path = self.path / "params.safetensors"
+        remedy = "the training command with the same --out writes it anew"
         if not path.exists():
             raise InputError(
-                f"{self.path} holds no trained model (no params.safetensors); has its "
-                "training ended?"
+                f"{self.path} holds no trained model (no params.safetensors); {remedy}"
             )
         try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise InputError(f"{path} is damaged: {error}") from None
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                names = file.keys()
+                arrays = {name: file.get_tensor(name) for name in names}
+        # NumPy's errors are those of a type that it does not have.
+        except (
+            SafetensorError,
+            OSError,
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise InputError(f"{path} is damaged: {error}; {remedy}") from None
+        if metadata.get("sha256") != self._digest(arrays):
+            raise InputError(
+                f"{path} is damaged, or the config.json beside it is: the SHA-256 of "
+                f"both is another; {remedy}"
+            )
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise InputError(
+                    f"{path} cannot be used: {name} has numbers that are not finite"
+                )
+        return arrays
+
+    def _digest(self, arrays: Mapping[str, np.ndarray]) -> str:
+        """SHA-256 of the configuration, and of names, types, shapes and numbers."""
+        config = json.dumps(lasting(self.config), sort_keys=True)
+        digest = hashlib.sha256(config.encode())
+        for name, array in sorted(arrays.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+
+def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration by full names, without what may be extended."""
+    flat = flatten_dict(config, sep=".")
+    return {n: value for n, value in flat.items() if n.split(".")[-1] not in LENGTHS}
+
+
+def differing(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How the values on the disk differ from those of this run, for people."""
+    return "; ".join(
+        f"{name}: {there.get(name)!r} there, {now.get(name)!r} now"
+        for name in sorted(there.keys() | now.keys())
+        if there.get(name) != now.get(name)
+    )
 
 
 def count(params: Any) -> int:
@@ -246,7 +358,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {error}") from None
 
 

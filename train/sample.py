@@ -22,6 +22,7 @@ import numpy as np
 
 from rnnjax.sampling import Choice, generate, read, sample_keys
 from rnnjax.torch_weights import from_torch
+from train import compilation_cache
 from train.cli import InputError, printable, run
 from train.datasets import load_text
 from train.likelihood import likelihood, num_streams_for
@@ -108,6 +109,7 @@ def load(directory: RunDirectory) -> Writer:
     Raises:
         InputError: If the parameters are missing or not those of the configuration.
     """
+    arrays = directory.read_params()  # verifies the configuration as well
     config = directory.config
     recipe = config["config"]["recipe"]
     dtype = config["config"]["dtype"]
@@ -118,7 +120,7 @@ def load(directory: RunDirectory) -> Writer:
         dtype=None if dtype == "float32" else jnp.dtype(dtype),
     )
     try:
-        params = from_torch(model, directory.read_params())
+        params = from_torch(model, arrays)
     except ValueError as error:
         raise InputError(
             f"{directory.path}/params.safetensors does not fit its config.json: {error}"
@@ -306,6 +308,11 @@ def score(writer: Writer, config: Config) -> None:
     print(f"{found.bits:.6f} bits per {unit}")
 
 
+def show(text: str) -> None:
+    """Print text as it comes; nothing in it commands the terminal."""
+    print(printable(text, keep="\n\t"), end="", flush=True)
+
+
 def main(config: Config) -> None:
     """Write, or score."""
     note(f"device: {device_line()}")
@@ -313,8 +320,9 @@ def main(config: Config) -> None:
     if config.score is not None:
         score(writer, config)
     else:
-        write(writer, config, lambda text: print(text, end="", flush=True))
+        write(writer, config, show)
 
 
 if __name__ == "__main__":
+    compilation_cache.switch_on()
     run(main, Config, "Draw text from a trained run.")

@@ -12,12 +12,15 @@ from tqdm.auto import tqdm
 from train import batches as plans
 from train.checkpoint import Checkpoints
 from train.classification import Report, report
-from train.cli import InputError
 from train.evaluation import logits_of
+from train.interruption import Interruption
 from train.run_directory import RunDirectory
 from train.task import CHUNK, Task
 from train.tensorboard import scalar_writer
-from train.updates import State, Trainer
+from train.updates import Metrics, State, Trainer, not_finite, skipped
+
+CALL_SECONDS = 1.0
+"""Time that one call of the compiled loop may take: a signal waits for its end."""
 
 
 class Progress(NamedTuple):
@@ -25,15 +28,28 @@ class Progress(NamedTuple):
 
     Attributes:
         state: The newest state; with replicas, a leading axis on every leaf.
+        round_metrics: ``(updates of a round, replicas)`` what this round's updates did;
+            behind them, what those of the round before did.
         best_params: Parameters that did best on the test names so far (``test_every``).
         best_accuracy: ``(replicas,)`` what they reached; -1 before the first look.
         train_seconds: Time spent in updates, without compilation.
     """
 
     state: State
+    round_metrics: Metrics
     best_params: Any
     best_accuracy: np.ndarray
     train_seconds: float
+
+    @property
+    def step(self) -> int:
+        """Number of updates so far."""
+        return int(np.asarray(self.state.step).max())
+
+    @property
+    def round_updates(self) -> int:
+        """Number of updates of a round; the last one may have fewer."""
+        return len(self.round_metrics.loss)
 
     def to_tree(self):
         """As arrays that can be saved."""
@@ -50,6 +66,7 @@ class Progress(NamedTuple):
         key = jax.random.wrap_key_data(jnp.asarray(state.key))
         return cls(
             state._replace(key=key),
+            Metrics(*map(np.array, tree["round_metrics"])),
             tree["best_params"],
             np.asarray(tree["best_accuracy"]),
             float(tree["train_seconds"]),
@@ -64,7 +81,11 @@ def start(task: Task) -> Progress:
     if len(states) > 1:
         state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     best = jax.tree.map(jnp.array, state.params) if task.settings.test_every else None
-    return Progress(state, best, np.full(len(states), -1.0), 0.0)
+    # Even of fewer iterations, for a continued run may have more.
+    rows = CHUNK if task.settings.iterations else task.batches(0).num_batches
+    types = Metrics(np.float32, np.int32, np.int32)
+    metrics = Metrics(*(np.zeros((rows, len(states)), each) for each in types))
+    return Progress(state, metrics, best, np.full(len(states), -1.0), 0.0)
 
 
 def replica_of(tree, index: int, task: Task):
@@ -77,6 +98,7 @@ def replica_of(tree, index: int, task: Task):
 def train(
     task: Task,
     directory: RunDirectory,
+    stop: Interruption,
     minutes: float | None = None,
     checkpoint_every: int | None = None,
 ) -> tuple[Progress, float]:
@@ -85,6 +107,7 @@ def train(
     Args:
         task: What to train.
         directory: Where metrics and checkpoints go.
+        stop: Whether to stop before the end.
         minutes: Stop after the first round that ends after so much training.
         checkpoint_every: Rounds between checkpoints; None is 1 epoch, or 20 thousand
             iterations.
@@ -93,28 +116,46 @@ def train(
         The end of the training, and seconds spent on compilation.
 
     Raises:
-        InputError: If the loss is not finite; the newest checkpoint stays as it was.
+        InputError: If a loss or parameter is not finite, which is not saved; if no
+            checkpoint can be used.
+        Stopped: If it was to stop; all is saved.
     """
-    progress, checkpoints = start(task), Checkpoints(directory.path / "checkpoints")
-    first = checkpoints.latest() or 0
-    if first:
-        tree = checkpoints.restore(first, progress.to_tree())
-        progress = Progress.from_tree(tree)
-        print(f"resuming from {task.round_name(first)}")
-    directory.keep_metrics(first)
+    progress, saved = start(task), None
+    checkpoints = Checkpoints(directory.path / "checkpoints", directory.config)
+    if found := checkpoints.restore_newest(progress.to_tree()):
+        saved, progress = found[0], Progress.from_tree(found[1])
+    if is_over(task, progress, minutes):
+        return progress, 0.0
+    if found:
+        print(f"resuming after update {saved:,}")
     if checkpoint_every is None:
         checkpoint_every = 1 if task.settings.iterations is None else 20
-    compile_seconds = 0.0
-    step = int(np.max(progress.state.step))
-    writer = scalar_writer(directory.path / "tensorboard", step)
+    directory.keep_metrics(progress.step // progress.round_updates)
+    writer = scalar_writer(directory.path / "tensorboard", progress.step)
+    batches, compile_seconds, speed = None, 0.0, 1.0
     with writer, tqdm(total=0, unit=" updates", disable=None, leave=False) as bar:
-        for round_ in range(first, task.num_rounds):
-            if minutes is not None and progress.train_seconds >= 60 * minutes:
-                break
-            batches = task.batches(round_)
+        while not is_over(task, progress, minutes):
+            step = progress.step
+            if stop.should_stop(step):
+                checkpoints.save(step, progress.to_tree())
+                raise stop.stopped(step)
+            round_, done = divmod(step, progress.round_updates)
+            if batches is None or done == 0:
+                batches = task.batches(round_)
+                bar.reset(batches.num_batches)
+                bar.update(done)
+                bar.set_description(task.round_name(round_ + 1))
             if not compile_seconds:
-                compile_seconds = warm_up(task, progress.state, batches)
-            progress, record = train_round(task, progress, round_, batches, bar)
+                compile_seconds = warm_up(task, progress, batches)
+            num = min(batches.num_batches - done, CHUNK, stop.after - step)
+            num = min(num, max(1, int(speed * CALL_SECONDS)))
+            seconds = progress.train_seconds
+            progress = advance(task, progress, batches, num, saved)
+            speed = num / (progress.train_seconds - seconds)
+            show(progress, done, num, bar)
+            if done + num < batches.num_batches:
+                continue
+            record = summed(progress, round_, done + num)
             record |= look(task, progress, round_)
             if task.settings.test_every and "test_accuracy" in record:
                 progress = keep_best(task, progress, record["test_accuracy"])
@@ -123,116 +164,119 @@ def train(
                 if name not in ("round", "step"):
                     writer.add_scalar(name, np.mean(value), record["step"])
             say(task, round_, record, bar)
-            finished = round_ + 1
-            if finished % checkpoint_every == 0 or finished == task.num_rounds:
-                checkpoints.save(finished, progress.to_tree())
-    checkpoints.close()
+            over = is_over(task, progress, minutes)
+            if over or (round_ + 1) % checkpoint_every == 0:
+                saved = progress.step
+                checkpoints.save(saved, progress.to_tree())
     return progress, compile_seconds
+
+
+def is_over(task: Task, progress: Progress, minutes: float | None) -> bool:
+    """Whether the training has ended: after all rounds, or one that ends too late."""
+    settings, rows = task.settings, progress.round_updates
+    last = settings.iterations or settings.epochs * rows
+    late = minutes is not None and progress.train_seconds >= 60 * minutes
+    return progress.step >= last or (late and progress.step % rows == 0)
 
 
 @functools.partial(
     jax.jit, static_argnames=("trainer", "replicas"), donate_argnames="state"
 )
 def update_many(state: State, batches, num, *, trainer: Trainer, replicas: bool):
-    """The first ``num`` updates of a chunk, compiled once."""
+    """The first ``num`` updates of a piece, compiled once."""
     if not replicas:
         alone = plans.Batches(*(array[:, 0] for array in batches[:-1]), batches.buckets)
-        state, metrics = trainer.run(state, alone, num, replicas=False)
-        return state, jax.tree.map(lambda x: x[:, None], metrics)
+        state, metrics, good = trainer.run(state, alone, num, replicas=False)
+        return state, jax.tree.map(lambda x: x[:, None], metrics), good
     return trainer.run(state, batches, num, replicas=True)
 
 
-def chunks(batches: plans.Batches):
-    """A round's batches, in pieces of one shape: ``(piece, number of real batches)``."""
-    size = min(CHUNK, batches.num_batches)
-    for begin in range(0, batches.num_batches, size):
-        piece = plans.Batches(*(array[begin : begin + size] for array in batches))
-        num = piece.num_batches
-        missing = size - num
-        yield (
-            plans.Batches(
-                *(
-                    np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
-                    for array in piece
-                )
-            ),
-            num,
+def piece_of(batches: plans.Batches, begin: int, rows: int) -> plans.Batches:
+    """The batches from one on, so many as one call may take, filled up with zeros."""
+    size = min(CHUNK, rows)
+    pieces = (array[begin : begin + size] for array in batches)
+    return plans.Batches(
+        *(
+            np.pad(array, [(0, size - len(array))] + [(0, 0)] * (array.ndim - 1))
+            for array in pieces
         )
+    )
 
 
-def warm_up(task: Task, state: State, batches: plans.Batches) -> float:
+def warm_up(task: Task, progress: Progress, batches: plans.Batches) -> float:
     """Compile the updates without making any; seconds that it took."""
     began = time.perf_counter()
-    piece, _ = next(chunks(batches))
-    copy = jax.tree.map(jnp.array, state)
+    piece = piece_of(batches, 0, progress.round_updates)
+    copy = jax.tree.map(jnp.array, progress.state)
     replicas = len(task.replicas) > 1
     done = update_many(copy, piece, 0, trainer=task.trainer, replicas=replicas)
     jax.block_until_ready(done)
     return time.perf_counter() - began
 
 
-def train_round(task: Task, progress: Progress, round_: int, batches, bar):
-    """One epoch, or a thousand iterations.
+def advance(
+    task: Task, progress: Progress, batches: plans.Batches, num: int, saved: int | None
+) -> Progress:
+    """Some updates of a round.
 
     Args:
         task: What to train.
         progress: The state before.
-        round_: Number of the round.
-        batches: Its batches.
-        bar: The progress bar.
+        batches: The batches of the round.
+        num: How many updates.
+        saved: Number of updates of the newest checkpoint, or None.
 
     Returns:
-        The progress after, and the round's training figures: the loss is the mean over
-        all names, each before the update it took part in.
+        The progress after.
+
+    Raises:
+        InputError: If a loss or parameter is not finite.
     """
-    state = progress.state
-    if len(task.replicas) == 1:
-        state = task.trainer.fresh_carry(state, task.settings.batch_size)
-    else:
+    state, replicas = progress.state, len(task.replicas) > 1
+    step = progress.step
+    done = step % progress.round_updates
+    began = time.perf_counter()
+    if done == 0:
         refresh = functools.partial(
             task.trainer.fresh_carry, batch_size=task.settings.batch_size
         )
-        state = jax.vmap(refresh)(state)
-    bar.reset(total=batches.num_batches)
-    bar.set_description(task.round_name(round_ + 1))
-    began = time.perf_counter()
-    losses, correct, counts, done = [], [], [], 0
-    for piece, num in chunks(batches):
-        state, metrics = update_many(
-            state,
-            piece,
-            num,
-            trainer=task.trainer,
-            replicas=len(task.replicas) > 1,
-        )
-        loss, right, names = (np.asarray(each)[:num] for each in metrics)
-        bad = ~np.isfinite(loss).all(axis=1)
-        if bad.any():
-            step = round_ * batches.num_batches + done + int(bad.argmax()) + 1
-            raise InputError(
-                f"the loss is not finite at update {step}; the newest checkpoint is "
-                "from before; try a smaller --learning-rate"
-            )
-        losses.append(loss * names)
-        correct.append(right)
-        counts.append(names)
-        done += num
-        total = np.sum(counts[-1])
-        bar.update(num)
-        bar.set_postfix(
-            loss=f"{losses[-1].sum() / total:.3f}",
-            accuracy=f"{100 * correct[-1].sum() / total:.1f} %",
-        )
-    seconds = progress.train_seconds + time.perf_counter() - began
-    total = np.concatenate(counts).sum(axis=0)
-    record = {
+        state = (jax.vmap(refresh) if replicas else refresh)(state)
+    piece = piece_of(batches, done, progress.round_updates)
+    state, metrics, good = update_many(
+        state, piece, num, trainer=task.trainer, replicas=replicas
+    )
+    if not good:
+        made = int(np.asarray(state.step).max()) - step
+        raise not_finite(state.params, metrics.loss[made - 1], step + made, saved)
+    for all_, new in zip(progress.round_metrics, metrics, strict=True):
+        all_[done : done + num] = np.asarray(new)[:num]
+    seconds = time.perf_counter() - began
+    return progress._replace(
+        state=state, train_seconds=progress.train_seconds + seconds
+    )
+
+
+def show(progress: Progress, done: int, num: int, bar) -> None:
+    """Move the bar, with the means of the newest updates."""
+    loss, correct, count = (x[done : done + num] for x in progress.round_metrics)
+    bar.update(num)
+    bar.set_postfix(
+        loss=f"{(loss * count).sum() / count.sum():.3f}",
+        accuracy=f"{100 * correct.sum() / count.sum():.1f} %",
+    )
+
+
+def summed(progress: Progress, round_: int, num: int) -> dict[str, Any]:
+    """A round's training figures: means over all names, each before its update."""
+    loss, correct, count = (x[:num] for x in progress.round_metrics)
+    total = count.sum(axis=0)
+    return {
         "round": round_,
-        "step": int(np.max(state.step)),
-        "train_loss": _listed(np.concatenate(losses).sum(axis=0) / total),
-        "train_accuracy": _listed(np.concatenate(correct).sum(axis=0) / total),
-        "train_seconds": seconds,
-    }
-    return progress._replace(state=state, train_seconds=seconds), record
+        "step": progress.step,
+        "train_loss": _listed((loss * count).sum(axis=0) / total),
+        "train_accuracy": _listed(correct.sum(axis=0) / total),
+        "train_seconds": progress.train_seconds,
+    } | skipped(progress.state)
 
 
 def _listed(values: np.ndarray):
@@ -308,4 +352,6 @@ def say(task: Task, round_: int, record, bar) -> None:
             loss = np.mean(record[f"{which}_loss"])
             accuracy = 100 * np.mean(record[f"{which}_accuracy"])
             parts.append(f"{which} loss {loss:.4f} accuracy {accuracy:.2f} %")
+    if record.get("skipped_updates"):
+        parts.append(f"{record['skipped_updates']:,} updates skipped")
     bar.write("  ".join(parts))

@@ -1,14 +1,17 @@
 """Many updates in one compiled call."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from train.batches import ABSENT, Batches
+from train.cli import InputError
 
 CarryKind = Literal["zeros", "random", "kept"]
 
@@ -188,8 +191,10 @@ class Trainer(NamedTuple):
 
     def run(
         self, state: State, batches: Batches, count: jax.Array, replicas: bool
-    ) -> tuple[State, Metrics]:
+    ) -> tuple[State, Metrics, jax.Array]:
         """The first ``count`` updates of the batches, in one loop.
+
+        It ends after an update in which a loss or a parameter is not finite.
 
         Args:
             state: The state before; with replicas, a leading axis on every leaf.
@@ -198,7 +203,8 @@ class Trainer(NamedTuple):
             replicas: Whether several models are trained side by side, under vmap.
 
         Returns:
-            The state after, and metrics ``(batches,)`` or ``(batches, replicas)``.
+            The state after, metrics ``(batches,)`` or ``(batches, replicas)``, and
+            whether all is finite.
         """
         update = self.update
         if replicas:
@@ -211,10 +217,99 @@ class Trainer(NamedTuple):
             metrics = jax.tree.map(
                 lambda all, one: all.at[index].set(one), metrics, new
             )
-            return state, metrics
+            return (state, metrics), is_finite((state.params, new.loss))
 
         shape = batches.labels.shape[:-1]
         metrics = Metrics(
             jnp.zeros(shape), jnp.zeros(shape, int), jnp.zeros(shape, int)
         )
-        return jax.lax.fori_loop(0, count, body, (state, metrics))
+        (state, metrics), good = repeat_while_good(count, body, (state, metrics))
+        return state, metrics, good
+
+
+def is_finite(tree: Any) -> jax.Array:
+    """Whether all numbers of a tree are."""
+    leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return jnp.stack(leaves).all()
+
+
+def repeat_while_good(
+    count: jax.Array,
+    body: Callable[[jax.Array, Any], tuple[Any, jax.Array]],
+    loop: Any,
+) -> tuple[Any, jax.Array]:
+    """A ``fori_loop`` from 0 that ends early.
+
+    Args:
+        count: How many rounds at most.
+        body: ``(index, loop) -> (loop, good)``; a round that is not good is the last.
+        loop: What the first round gets.
+
+    Returns:
+        What the last round gave, and whether it was good.
+    """
+
+    def step(carry):
+        index, loop, _ = carry
+        return index + 1, *body(index, loop)
+
+    _, loop, good = jax.lax.while_loop(
+        lambda carry: (carry[0] < count) & carry[2],
+        step,
+        (jnp.array(0), loop, jnp.array(True)),
+    )
+    return loop, good
+
+
+def not_finite(params: Any, loss: Any, step: int, saved: int | None) -> InputError:
+    """What to raise after an update in which something was not finite.
+
+    Args:
+        params: The parameters after it.
+        loss: The loss before it, or those of the replicas.
+        step: Its number.
+        saved: Number of updates of the newest checkpoint, or None.
+
+    Returns:
+        An error that names the parameter.
+    """
+    names = (
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, leaf in jax.tree.leaves_with_path(params)
+        if not np.isfinite(leaf).all()
+    )
+    first = next(names, None)
+    what = "the loss" if first is None else f"the parameter {first}"
+    shown = ", ".join(f"{each:.4g}" for each in np.atleast_1d(loss))
+    kept = (
+        "nothing was saved before"
+        if saved is None
+        else f"the newest checkpoint, update {saved:,}, is good"
+    )
+    return InputError(
+        f"{what} is not finite after update {step:,} (loss {shown}); {kept}; try a "
+        "smaller --learning-rate"
+    )
+
+
+def skip_large_gradients(
+    tx: optax.GradientTransformation, largest: float
+) -> optax.GradientTransformation:
+    """An optimiser that leaves out the updates whose gradient is too large.
+
+    Args:
+        tx: The optimiser.
+        largest: Global norm from which on an update is left out.
+
+    Returns:
+        An optax transformation; :func:`skipped` reads its state.
+    """
+    skip = functools.partial(optax.skip_large_updates, max_squared_norm=largest**2)
+    return optax.MultiSteps(tx, 1, should_skip_update_fn=skip).gradient_transformation()
+
+
+def skipped(state: Any) -> dict[str, int]:
+    """How many updates were left out so far, if the optimiser may leave any out."""
+    if not isinstance(state.opt_state, optax.MultiStepsState):
+        return {}
+    return {"skipped_updates": int(np.sum(state.step - state.opt_state.gradient_step))}

@@ -1,0 +1,97 @@
+"""SIGTERM and Ctrl-C: a training finishes its update, is saved, and ends."""
+
+import contextlib
+import math
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import jax
+from jax.experimental import multihost_utils
+
+from train.cli import Stopped
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interruption:
+    """Whether a training is to stop before its end.
+
+    Args:
+        after: Update after which to stop in any case.
+
+    Attributes:
+        after: The same.
+        signal: The signal that came, or None.
+    """
+
+    def __init__(self, after: float = math.inf):
+        self.after = after
+        self.signal: signal.Signals | None = None
+
+    def should_stop(self, step: int) -> bool:
+        """Whether to stop after this update; all processes answer the same."""
+        if jax.process_count() > 1:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self.signal is not None or step >= self.after
+
+    def stopped(self, step: int) -> Stopped:
+        """What to raise once the state after this update is saved."""
+        number = self.signal or signal.SIGTERM
+        by = f" by {self.signal.name}" if self.signal else ""
+        return Stopped(
+            f"stopped{by} after update {step:,}; saved; the same command with the same "
+            "--out goes on",
+            128 + number,
+        )
+
+
+@contextlib.contextmanager
+def interruptible(after: float = math.inf) -> Iterator[Interruption]:
+    """Note the first signal in the meantime; the second ends the process at once.
+
+    In several processes JAX itself notes SIGTERM, and agrees on the update.
+
+    Args:
+        after: Update after which to stop in any case.
+
+    Yields:
+        What a training has to ask.
+    """
+    stop = Interruption(after)
+    alone = threading.current_thread() is threading.main_thread()
+    if jax.process_count() > 1 or not alone:
+        yield stop
+        return
+
+    def note(number, _frame):
+        stop.signal = stop.signal or signal.Signals(number)
+
+    # Python runs a handler only between two instructions of the main thread: during a
+    # long compilation even the second signal would wait. A thread hears of it at once.
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    listener = threading.Thread(
+        target=_exit_at_the_second, args=(read_end,), daemon=True
+    )
+    listener.start()
+    before_fd = signal.set_wakeup_fd(write_end)
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before_fd)
+        os.close(write_end)
+        listener.join()
+        os.close(read_end)
+
+
+def _exit_at_the_second(read_end: int) -> None:
+    seen = 0
+    while heard := os.read(read_end, 1):
+        seen += heard[0] in SIGNALS
+        if seen == 2:
+            os._exit(128 + heard[0])
