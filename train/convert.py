@@ -12,6 +12,7 @@ layers, directions and projection, are read from the names and shapes.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -19,16 +20,24 @@ from typing import Annotated
 import numpy as np
 import tyro
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from rnnjax import GRU, LSTM, Elman, from_torch, to_torch
 from rnnjax.recurrent import Stack
-from train.cli import InputError, run
+from train.cli import InputError, printable, run
 
 KINDS = {1: Elman, 3: GRU, 4: LSTM}
 FIRST = "weight_ih_l0"
 PARTS = ("weight_ih_l", "weight_hh_l", "weight_hr_l", "bias_ih_l", "bias_hh_l")
+OURS = re.compile(r"layer_\d+(_reverse)?/cell/(ih|hh|hr)/(kernel|bias)")
+FLOATS = ("F32", "F64", "F16", "BF16")
+
+MAX_LAYERS = 100
+"""More are a mistake, and take minutes."""
+
+MAX_MESSAGE = 1000
+"""In characters: a file can have 100,000 wrong entries."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +63,7 @@ def stack_of(shapes: Mapping[str, tuple[int, ...]]) -> Stack:
         is taken as tanh.
 
     Raises:
-        InputError: If no stack has such a first layer.
+        InputError: If no stack has such a first layer, or so many of them.
 
     Example:
         >>> shapes = {"weight_ih_l0": (12, 3), "weight_hh_l0": (12, 4)}
@@ -76,12 +85,15 @@ def stack_of(shapes: Mapping[str, tuple[int, ...]]) -> Stack:
             f"weight_hh_l0 has shape {(rows, width)}; expected 1, 3 or 4 times as many "
             "rows as columns (RNN, GRU, LSTM)"
         )
+    num_layers = sum(
+        name.startswith("weight_ih_l") and not name.endswith("_reverse")
+        for name in shapes
+    )
+    if num_layers > MAX_LAYERS:
+        raise InputError(f"{num_layers:,} layers; expected at most {MAX_LAYERS}")
     return KINDS[gates](
         rows // gates,
-        num_layers=sum(
-            name.startswith("weight_ih_l") and not name.endswith("_reverse")
-            for name in shapes
-        ),
+        num_layers=num_layers,
         bidirectional=f"{FIRST}_reverse" in shapes,
         use_bias="bias_ih_l0" in shapes,
         **options,
@@ -112,9 +124,19 @@ def convert(
 
     Raises:
         InputError: If there is no layer, more than one without a prefix, or an entry is
-            missing, extra or misshapen.
+            missing, extra, misshapen or not finite.
     """
+    what, other = _convert(arrays, prefix)
+    for name, array in other.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"{name} has numbers that are not finite in float32")
+    return what, other
+
+
+def _convert(arrays, prefix):
     if "layer_0/cell/ih/kernel" in arrays:
+        if strange := [path for path in arrays if not OURS.fullmatch(path)]:
+            raise InputError(f"{strange[0]} is no parameter of a layer of rnnjax")
         names = {_torch_name(path): array for path, array in arrays.items()}
         stack = stack_of({name: array.T.shape for name, array in names.items()})
         other = _or_input_error(to_torch, stack, unflatten_dict(dict(arrays), sep="/"))
@@ -134,8 +156,6 @@ def convert(
 
 def _torch_name(path: str) -> str:
     """``layer_0_reverse/cell/ih/kernel`` -> ``weight_ih_l0_reverse``."""
-    if path.count("/") != 3:
-        return path
     layer, _, part, leaf = path.split("/")
     return f"{leaf.replace('kernel', 'weight')}_{part}_l{layer.removeprefix('layer_')}"
 
@@ -145,7 +165,7 @@ def _only_prefix(arrays: Mapping[str, np.ndarray]) -> str:
     if len(prefixes) != 1:
         found = ", ".join(repr(prefix) for prefix in prefixes) or "none"
         raise InputError(
-            f"expected one layer with {FIRST}, found prefixes: {found}; "
+            f"expected one layer with {FIRST}, found prefixes: {_cut(found)}; "
             "choose one with --prefix"
         )
     return prefixes[0]
@@ -153,24 +173,75 @@ def _only_prefix(arrays: Mapping[str, np.ndarray]) -> str:
 
 def _or_input_error(function, stack, arrays):
     try:
-        return function(stack, arrays)
+        # What is too large for float32 becomes infinite, and is found later.
+        with np.errstate(over="ignore"):
+            return function(stack, arrays)
     except ValueError as error:
-        raise InputError(str(error)) from error
+        raise InputError(_cut(str(error))) from error
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]} …"
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Read the weights of a file.
+
+    Args:
+        path: A safetensors file.
+
+    Returns:
+        Its floating-point arrays by name; others, such as counters, are left out.
+
+    Raises:
+        InputError: If it is no such file, or part of a layer is of another type.
+        OSError: If it cannot be read.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is no file; expected a .safetensors file")
+    arrays = {}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            for name in file.offset_keys():
+                dtype = file.get_slice(name).get_dtype()
+                if dtype in FLOATS:
+                    arrays[name] = file.get_tensor(name)
+                elif OURS.fullmatch(name) or any(part in name for part in PARTS):
+                    raise InputError(
+                        f"{name} is of type {dtype}; expected one of "
+                        f"{', '.join(FLOATS)}"
+                    )
+    except SafetensorError as error:
+        raise InputError(f"{path} is no safetensors file: {error}") from error
+    return arrays
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a file of weights, whole or not at all.
+
+    Raises:
+        InputError: If something is there that is no file.
+        OSError: If it cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file; expected one to write, or nothing")
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        unfinished.write_bytes(save(dict(arrays)))
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def main(config: Config) -> None:
     """Read, say what is there, and write the other form."""
-    try:
-        arrays = load_file(config.source)
-    except SafetensorError as error:
-        raise InputError(f"{config.source} is no safetensors file: {error}") from error
-    what, other = convert(arrays, config.prefix)
+    what, other = convert(read(config.source), config.prefix)
     print(what)
     for name, array in other.items():
         print(f"  {name} {array.shape}")
     if config.target is not None:
-        save_file(other, config.target)
-        print(f"written: {config.target}")
+        write(config.target, other)
+        print(f"written: {printable(str(config.target))}")
 
 
 if __name__ == "__main__":

@@ -113,11 +113,16 @@ def load_names(directory: Path) -> NamesData:
         )
     languages = tuple(sorted(files))
     for language in languages:
-        if _CONTROL.search(language):
+        if printable(language) != language:
             raise InputError(
                 f"{files[language]} has a control character in its name; rename it to "
                 "its language"
             )
+        path = files[language]
+        # Not even opened: without a writer, a pipe would be waited for without end.
+        if not path.is_file() and not path.is_dir():
+            what = "is no file" if path.exists() else "does not exist"
+            raise InputError(f"{path} {what}; {expected}")
     by_language = [_read_names(files[language]) for language in languages]
     counts = [len(names) for names in by_language]
     return NamesData(

@@ -217,21 +217,30 @@ def tokenize(text: Text, codec: Codec, path: Path) -> np.ndarray:
     Args:
         text: The text.
         codec: Knows all of its characters.
-        path: The file; one that is there already is taken for this text's.
+        path: The file; one that is there already, as it was written, is taken for
+            this text's. Its SHA-256 is kept beside it.
 
     Returns:
         ``(num_tokens,)`` of the codec's type.
     """
     if not text.is_large:
         return np.concatenate([codec.encode(piece) for piece in text.pieces()])
-    if not path.exists():
+    hashed = path.with_name(f"{path.name}.sha256")
+    if not (path.exists() and hashed.exists() and hashed.read_text() == _sha256(path)):
         # Half a file must not be taken for a whole one.
-        unfinished = path.with_suffix(".unfinished")
+        unfinished = path.with_name(f".{path.name}.unfinished")
         with unfinished.open("wb") as file:
             for piece in text.pieces():
-                codec.encode(piece).tofile(file)
+                file.write(codec.encode(piece).data)
+        digest = _sha256(unfinished)
         unfinished.replace(path)
+        hashed.write_text(digest)
     return np.memmap(path, codec.dtype, mode="r")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def lesson_windows(num_tokens: int, batch_size: int, length: int) -> Windows:
