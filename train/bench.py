@@ -1,0 +1,237 @@
+"""Measure rnnjax against what one would use instead, on this machine.
+
+python -m train.bench                                 # all rows, about 20 minutes
+python -m train.bench --rows lab,lstm --json bench.json
+python -m train.bench --quick                         # three rounds of everything
+
+Every row is the same mathematics for all its contestants, which is checked before
+anything is timed; they take turns, so that a slow minute of the machine hits them all.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from train.cli import InputError, printable, run
+from train.peers.rows import OURS, ROWS, Options
+from train.run_directory import write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Measure rnnjax against what one would use instead."""
+
+    rows: str | None = None
+    """Some of the rows, with commas between them (a wrong one lists them); else all."""
+    json: Path | None = None
+    """File for all figures, raw seconds included."""
+    repeats: int = 9
+    """Rounds in which everyone is timed; figures are medians over them."""
+    quick: bool = False
+    """Only three rounds, and neither compilation nor memory."""
+    whole: bool = False
+    """Run a lesson's program to its end, which is not extrapolated then."""
+    data: Path | None = None
+    """Directory with one <Language>.txt for each language."""
+    text: Path | None = None
+    """File in UTF-8 for the rows of lesson 002."""
+
+    def __post_init__(self):
+        if self.repeats < 1:
+            raise InputError(f"--repeats is {self.repeats}; expected at least 1")
+        unknown = [name for name in self.row_names if name not in ROWS]
+        if unknown:
+            raise InputError(
+                f"there is no row {', '.join(map(printable, unknown))}; expected some of "
+                f"{', '.join(ROWS)}"
+            )
+
+    @property
+    def row_names(self) -> list[str]:
+        """The rows to be measured."""
+        return list(ROWS) if self.rows is None else self.rows.split(",")
+
+    @property
+    def options(self) -> Options:
+        """What the measuring has to know."""
+        return Options(
+            rounds=min(3, self.repeats) if self.quick else self.repeats,
+            data=None if self.data is None else str(self.data),
+            text=None if self.text is None else str(self.text),
+            whole=self.whole,
+        )
+
+
+def in_process(
+    name: str | None, options: Options, alone: str | None = None, cache: str = ""
+) -> dict[str, Any]:
+    """Measure in a fresh process.
+
+    Args:
+        name: Which row; None asks only about the machine.
+        options: How it is measured.
+        alone: The contestant whose start is measured; None compares all.
+        cache: Directory of compiled programs; without one, none are kept.
+
+    Returns:
+        What :mod:`train.peers.rows` returns.
+
+    Raises:
+        InputError: If the contestants differ, or the process failed.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        out = Path(directory, "measured.json")
+        request = {
+            "row": name,
+            "options": options._asdict(),
+            "alone": alone,
+            "small_loops": name is not None and ROWS[name].small_loops,
+            "out": str(out),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "train.peers", json.dumps(request)],
+            env=os.environ
+            | {
+                "JAX_ENABLE_COMPILATION_CACHE": "1" if cache else "0",
+                "JAX_COMPILATION_CACHE_DIR": cache,
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+                "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            },
+            check=False,
+        )
+        if done.returncode:
+            # It has said why: its standard error is ours.
+            raise InputError(f"row {name}: its process ended with {done.returncode}")
+        measured = json.loads(out.read_text(encoding="utf-8"))
+    if "error" in measured:
+        raise InputError(f"row {name}: {measured['error']}")
+    return measured
+
+
+def measure(name: str, config: Config) -> dict[str, Any]:
+    """Everything about a row: for JSON."""
+    row, options = ROWS[name], config.options
+    measured = in_process(name, options)
+    if not (config.quick or row.is_program):
+        for contestant, figures in measured["contestants"].items():
+            figures |= measure_start(name, contestant, options)
+    for contestant, figures in measured["contestants"].items():
+        bar = row.contestants[contestant].bar
+        figures["bar"] = bar
+        figures["reached"] = bar and figures["times_as_fast"]["median"] >= bar
+    measured["contestants"][OURS]["peak_bar"] = row.peak_share
+    return {"title": row.title, "unit": row.unit, **measured}
+
+
+def measure_start(name: str, contestant: str, options: Options) -> dict[str, Any]:
+    """Memory and, if it compiles, seconds of it, with and without the cache."""
+    if ROWS[name].contestants[contestant].needs == "torch":
+        alone = in_process(name, options, contestant)
+        return {"peak_memory": alone["peak_memory"]}
+    with tempfile.TemporaryDirectory() as cache:
+        cold, warm = (in_process(name, options, contestant, cache) for _ in range(2))
+    return {
+        "peak_memory": cold["peak_memory"],
+        "compile_seconds": cold["compile_seconds"],
+        "cached_compile_seconds": warm["compile_seconds"],
+    }
+
+
+COLUMNS = (
+    *("", "seconds", "quartiles", "characters/s", "of peak"),
+    *("compiles", "cached", "memory", ""),
+)
+
+
+def table(row: Mapping[str, Any]) -> str:
+    """A row's figures for people.
+
+    Args:
+        row: What :func:`measure` returns.
+    """
+    lines = [
+        (COLUMNS[0], f"1 {row['unit']}", *COLUMNS[2:]),
+        *(cells(name, each) for name, each in row["contestants"].items()),
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join(
+            # Names and remarks to the left, numbers to the right.
+            cell.ljust(width) if index in (0, len(widths) - 1) else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([row["title"], *text, *row["notes"]])
+
+
+def cells(name: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
+    """A contestant's line, cell by cell."""
+    seconds = figures["seconds"]
+    rate, share = figures["chars_per_second"], figures["peak_share"]
+    memory = figures.get("peak_memory")
+    return (
+        name,
+        duration(seconds["median"]),
+        f"{duration(seconds['low'])} - {duration(seconds['high'])}",
+        f"{rate:,.0f}" if rate else "",
+        f"{100 * share:.0f} %" if share else "",
+        duration(figures.get("compile_seconds")),
+        duration(figures.get("cached_compile_seconds")),
+        "" if memory is None else f"{memory / 2**20:,.0f} MiB",
+        verdict(name, figures),
+    )
+
+
+def verdict(name: str, figures: Mapping[str, Any]) -> str:
+    """How much faster we are than a contestant, and whether we meant to be so."""
+    if name == OURS:
+        bar = figures.get("peak_bar")
+        if bar is None:
+            return ""
+        word = "reached" if figures["peak_share"] >= bar else "missed"
+        return f"{word} {100 * bar:.0f} %"
+    said = f"rnnjax is {figures['times_as_fast']['median']:.2f} times as fast"
+    if figures["bar"] is None:
+        return said
+    word = "reached" if figures["reached"] else "missed"
+    return f"{said} ({word} {figures['bar']:g})"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds with three digits, in the unit that fits.
+
+    Example:
+        >>> duration(0.00123456), duration(12.345), duration(None)
+        ('1.23 ms', '12.3 s', '')
+    """
+    if seconds is None:
+        return ""
+    for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size or unit == "µs":
+            digits = max(0, 2 - len(str(int(seconds / size))) + 1)
+            return f"{seconds / size:.{digits}f} {unit}"
+
+
+def main(config: Config) -> None:
+    """Measure the rows that the flags say."""
+    machine = in_process(None, config.options)
+    print(f"device: {machine['device']}, {machine['cores']} cores")
+    print(f"float32 matrix products: {machine['peak_flops'] / 1e9:.0f} GFLOP/s at best")
+    measured = {}
+    for name in config.row_names:
+        measured[name] = measure(name, config)
+        print(f"\n{name}: {table(measured[name])}", flush=True)
+        if config.json is not None:
+            # After every row, for the next one may fail.
+            write_json(config.json, {"machine": machine, "rows": measured})
+
+
+if __name__ == "__main__":
+    run(main, Config, "Measure rnnjax against what one would use instead.")

@@ -1,0 +1,39 @@
+"""One row, or one contestant's start, in a process of its own.
+
+python -m train.peers REQUEST
+
+REQUEST is JSON that train.bench writes. A process has one peak of memory, one setting of
+XLA_FLAGS and one Keras backend, so that each row gets a process.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(request: dict[str, Any]) -> None:
+    """Measure what was asked for, and write it to the file that was asked for."""
+    if request["small_loops"]:
+        # As in train.names, and before jax.
+        from train import small_loops  # noqa: F401
+    from train.cli import InputError
+    from train.peers import rows
+    from train.run_directory import write_json
+
+    options = rows.Options(**request["options"])
+    try:
+        if request["row"] is None:
+            measured = rows.measure_machine()
+        elif request["alone"] is None:
+            measured = rows.measure(rows.ROWS[request["row"]], options)
+        else:
+            row = rows.ROWS[request["row"]]
+            measured = rows.measure_start(row, request["alone"], options)
+    except InputError as error:
+        measured = {"error": str(error)}
+    write_json(Path(request["out"]), measured)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

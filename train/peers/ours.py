@@ -1,0 +1,100 @@
+"""rnnjax, as its programs and its users run it."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax import from_torch
+from rnnjax.sampling import Choice, generate, read, sample_keys
+from train import charlm, training
+from train.peers.work import LayerWork, NamesWork, SampleWork, TextWork
+from train.task import CHUNK
+
+Run = Callable[[int], np.ndarray]
+
+
+def names(work: NamesWork) -> Run:
+    """``train.names``: many updates in one call, validation if it belongs to a round."""
+    task = work.task
+    progress = training.start(task)
+    params = from_torch(task.trainer.model, work.weights)
+    progress = progress._replace(state=progress.state._replace(params=params))
+
+    def run(round_):
+        nonlocal progress
+        batches = task.batches(round_)
+        num_batches = batches.num_batches
+        for done in range(0, num_batches, CHUNK):
+            num = min(CHUNK, num_batches - done)
+            progress = training.advance(task, progress, batches, num, saved=None)
+        losses = progress.round_metrics.loss[:num_batches, 0].copy()
+        if work.validates:
+            training.look(task, progress, round_)
+        return losses
+
+    return run
+
+
+def lab(work: TextWork) -> Run:
+    """``train.charlm --recipe lab``."""
+    task = work.task
+    params = from_torch(task.trainer.model, work.weights)
+    state = charlm.start(task)._replace(params=params)
+    rates = np.full(charlm.CALL, task.settings.learning_rate, np.float32)
+
+    def run(round_):
+        nonlocal state
+        tokens = task.windows.cut(task.train, round_ * work.updates, charlm.CALL)
+        state, losses, _ = charlm.update_many(
+            state, tokens, rates, work.updates, task.key, trainer=task.trainer
+        )
+        return np.asarray(losses)[: work.updates]
+
+    return run
+
+
+def layer(work: LayerWork) -> Run:
+    """The faster path of ``rnnjax.Recurrent``."""
+    return _layer(work, work.layer)
+
+
+def plain_layer(work: LayerWork) -> Run:
+    """``nn.scan`` over the same cell: the reference."""
+    return _layer(work, work.layer.clone(plain=True))
+
+
+def _layer(work, module):
+    tokens = jnp.asarray(work.inputs)
+
+    def loss(params):
+        _, ys = module.apply({"params": params}, tokens)
+        return jnp.mean(ys**2)
+
+    gradient = jax.jit(jax.value_and_grad(loss))
+
+    def run(round_):
+        value, grads = jax.block_until_ready(gradient(work.weights))
+        kernel = np.asarray(grads["cell"]["hh"]["kernel"])
+        return np.array([value, np.linalg.norm(kernel)])
+
+    return run
+
+
+def sample(work: SampleWork) -> Run:
+    """``train.sample --temperature 0``."""
+    task = work.task
+    model = task.trainer.model
+    params = from_torch(model, work.weights)
+    prompt = jnp.asarray(task.codec.encode(work.prompt), jnp.int32)
+    prompts = jnp.tile(prompt, (work.samples, 1))
+    keys = sample_keys(jax.random.key(0), work.samples)
+    greedy = Choice(temperature=0)
+
+    def run(round_):
+        point = read(model, params, prompts)
+        _, tokens = generate(model, params, point, keys, work.chars, greedy)
+        return np.asarray(tokens)[0]
+
+    return run
