@@ -3,6 +3,7 @@
 python -m train.bench                                 # all rows, about 20 minutes
 python -m train.bench --rows lab,lstm --json bench.json
 python -m train.bench --quick                         # three rounds of everything
+python -m train.bench --growth growth.png             # what larger work costs
 
 Every row is the same mathematics for all its contestants, which is checked before
 anything is timed; they take turns, so that a slow minute of the machine hits them all.
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from train import growth
 from train.cli import InputError, printable, run
 from train.peers.rows import OURS, ROWS, Options
 from train.run_directory import write_json
@@ -35,6 +37,9 @@ class Config:
     """Rounds in which everyone is timed; figures are medians over them."""
     quick: bool = False
     """Only three rounds, and neither compilation nor memory."""
+    growth: Path | None = None
+    """Let the work grow instead, rnnjax alone, and draw into this PNG file what a
+    character costs then."""
     whole: bool = False
     """Run a lesson's program to its end, which is not extrapolated then."""
     data: Path | None = None
@@ -224,6 +229,13 @@ def main(config: Config) -> None:
     machine = in_process(None, config.options)
     print(f"device: {machine['device']}, {machine['cores']} cores")
     print(f"float32 matrix products: {machine['peak_flops'] / 1e9:.0f} GFLOP/s at best")
+    if config.growth is not None:
+        axes = growth.measure(config.options.rounds, config.quick, print)
+        print(f"\n{growth.table(axes)}")
+        growth.draw(config.growth, axes)
+        if config.json is not None:
+            write_json(config.json, {"machine": machine, "growth": growth.record(axes)})
+        return
     measured = {}
     for name in config.row_names:
         measured[name] = measure(name, config)

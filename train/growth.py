@@ -256,6 +256,14 @@ def table(axes: Sequence[Axis]) -> str:
     return "\n".join(lines[1:])
 
 
+def record(axes: Sequence[Axis]) -> list[dict]:
+    """The figures, for JSON."""
+    return [
+        axis._asdict() | {"points": [point._asdict() for point in axis.points]}
+        for axis in axes
+    ]
+
+
 def draw(path: Path, axes: Sequence[Axis]) -> None:
     """A picture for each axis: time above, memory below, both scales logarithmic."""
     figure = Figure(figsize=(3 * len(axes), 5.4), layout="constrained")
