@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 
 from rnnjax import LSTM
 from train.cli import InputError
-from train.measuring import interleave, spread, stopwatch
+from train.measuring import interleave, peak_memory, spread, stopwatch
 from train.plots import COLOURS
 
 VOCAB = 65
@@ -108,13 +109,13 @@ def layer_points(
     """Time an LSTM's gradient at several sizes, by turns.
 
     Args:
-        shapes: From the size to ``(batch, time, features)``.
+        shapes: From the size to ``(batch, steps, features)``.
         repeats: How often.
     """
     compiled, timers = {}, {}
-    for size, (batch, time, features) in shapes.items():
+    for size, (batch, steps, features) in shapes.items():
         rng = np.random.default_rng(0)
-        tokens = rng.integers(VOCAB, size=(batch, time), dtype=np.int32)
+        tokens = rng.integers(VOCAB, size=(batch, steps), dtype=np.int32)
         layer = LSTM(features, vocab_size=VOCAB)
         params = jax.jit(layer.init)(jax.random.key(0), tokens)["params"]
 
@@ -132,8 +133,8 @@ def layer_points(
         timers[str(size)] = stopwatch(run, at_least=0.1)
     seconds = interleave(timers, repeats)
     points = []
-    for size, (batch, time, _) in shapes.items():
-        chars = batch * time
+    for size, (batch, steps, _) in shapes.items():
+        chars = batch * steps
         memory = compiled[str(size)].memory_analysis().temp_size_in_bytes
         median = spread(seconds[str(size)]).median
         points.append(Point(size, chars, median / chars, memory))
@@ -185,15 +186,15 @@ def run_program(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-        # Not process.wait(): this also tells the memory of this very process.
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+        memory = 0
+        while process.poll() is None:
+            memory = max(memory, peak_memory(process.pid))
+            time.sleep(0.1)
     if process.returncode:
         lines = log.read_text(errors="replace").splitlines() or ["it said nothing"]
         raise InputError(f"python -m {program} failed: {lines[-1]}")
     summary = json.loads((directory / "run" / "summary.json").read_text())
-    unit = 1 if sys.platform == "darwin" else 1024
-    return summary, usage.ru_maxrss * unit
+    return summary, memory
 
 
 def write_names(directory: Path, num_names: int) -> int:

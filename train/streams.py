@@ -15,7 +15,7 @@ from rnnjax.truncated import Windows, even_windows
 from train.cli import InputError, printable
 from train.datasets import find_text
 
-LARGE = 256 * 2**20
+LARGE = 64 * 2**20
 """Bytes; a larger text is read piece by piece, and its tokens stay in a file."""
 
 PIECE = 2**22
