@@ -158,7 +158,7 @@ def test_training_equals_the_lessons_own_loop(tmp_path):
     task = make_task(config, join_lines(LESSON_TEXT))
     state = charlm.start(task)
     twin, char2idx, expected = lesson_training(task, state)
-    directory = RunDirectory.open(tmp_path / "run", {})
+    directory = RunDirectory.open(tmp_path / "run", {"config": {}, "sizes": {}})
     progress, _ = charlm.train(task, directory, Interruption())
     state = progress.state
     assert task.codec.alphabet == "".join(char2idx)

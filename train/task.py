@@ -194,6 +194,8 @@ def _fingerprint(data: NamesData) -> str:
     return digest.hexdigest()
 
 
+# One object for the same settings: JAX compiles anew for an optimiser it has not seen.
+@functools.cache
 def make_optimizer(settings: Settings, updates_per_epoch: int):
     """The recipe's optimiser.
 
