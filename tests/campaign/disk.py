@@ -14,7 +14,7 @@ from . import programs
 from .fuzz import train_charlm, train_names
 from .kills import Whole, run_whole
 from .programs import Done, Program
-from .results import Plan, Row
+from .results import Plan, Row, judged, listed
 
 SECONDS = 60
 """A failed program that has not ended after so long hangs."""
@@ -58,13 +58,11 @@ def filled(name: str, program: Program, plan: Plan) -> Row:
     for index, at in enumerate(moments):
         out = scratch / f"run{index}"
         problems.append(fill(program, whole, out, at))
-    problems = [problem for problem in problems if problem]
-    return Row(
+    return judged(
         f"`train.{name}`, no space left from a random change of a file on: one line, "
         "exit 1, checkpoints good; with space again it goes on to the same end",
         len(moments),
-        len(moments) - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        problems,
     )
 
 
@@ -85,12 +83,11 @@ def limited(plan: Plan) -> Row:
                 continue
             if problem := problem_of(done, out):
                 problems.append(f"{size} kB: {problem}")
-    return Row(
+    return judged(
         f"files limited to {', '.join(map(str, sizes))} kB (RLIMIT_FSIZE): one line, "
         "exit 1",
         2 * len(sizes),
-        2 * len(sizes) - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        problems,
     )
 
 
@@ -119,11 +116,10 @@ def small_disk(plan: Plan) -> Row:
         tried += 1
         if problem := problem_of(done, copy / "run"):
             problems.append(f"{size}: {problem}")
-    return Row(
+    return judged(
         f"a disk (tmpfs) of {', '.join(sizes)}: one line, exit 1, checkpoints good",
         tried,
-        tried - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        problems,
     )
 
 
@@ -167,7 +163,7 @@ def in_the_way(plan: Plan) -> Row:
         "does: one line, or nothing of it is needed",
         tried,
         tried - len({problem.split(":")[0] for problem in problems}),
-        f"wrong: {programs.listed(problems)}",
+        f"wrong: {listed(problems)}",
     )
 
 

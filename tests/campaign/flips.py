@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from train import predict
 
 from . import programs, saved
-from .results import Plan, Row
+from .results import Plan, Row, judged
 from .saved import Saved
 
 
@@ -39,14 +39,11 @@ def in_checkpoints(whole: Saved, plan: Plan) -> Row:
                 silent += found != "error"
                 wrong += found == "wrong"
             problems.append(saved.problem_of(saved.read(copy, whole), whole))
-    tried = len(problems)
-    problems = [problem for problem in problems if problem]
-    return Row(
+    return judged(
         f"one bit in one of the {len(files)} files of the newest checkpoint: it is "
         "named, the one before is read",
-        tried,
-        tried - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        len(problems),
+        problems,
         f"Orbax: {silent} of {tried_alone} read without a word, {wrong} of them wrongly",
     )
 
@@ -89,11 +86,10 @@ def in_file(whole: Saved, plan: Plan, name: str, number: int) -> Row:
         path.write_bytes(content)
     silent = sum(each is not None and each != correct for each in alone)
     reader = "safetensors" if name.endswith("safetensors") else "json"
-    return Row(
+    return judged(
         f"one bit in `{name}`: `train.predict` names it and answers nothing",
         number,
-        number - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        problems,
         f"{reader}: {silent} of {number} read wrongly without a word",
     )
 

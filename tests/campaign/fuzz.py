@@ -33,7 +33,7 @@ from train.task import make_task
 from . import programs
 from .faults import is_change
 from .programs import SAMPLE, Done
-from .results import Plan, Row
+from .results import Plan, Row, listed
 
 SECONDS = 60
 """A case that takes longer hangs."""
@@ -510,7 +510,7 @@ def run(plan: Plan) -> list[Row]:
                 found.tried - len(found.problems),
                 f"slowest {found.slowest:.1f} s; {found.memory:.0f} MB more memory; "
                 f"{len(found.outside)} files outside; wrong: "
-                f"{programs.listed(problems)}",
+                f"{listed(problems)}",
             )
         )
     return rows

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from . import programs
 from .programs import Process, Program
-from .results import Plan, Row
+from .results import Plan, Row, listed
 
 MOST_IN_A_RUN = 6
 """Kills of one run, after which it may come to its end."""
@@ -136,7 +136,7 @@ def run(plan: Plan) -> list[Row]:
         exact = sum(kill.exact for kill in kills)
         most = max(kill.lost for kill in kills)
         passed = sum(not k.problem and k.lost <= program.interval for k in kills)
-        problems = programs.listed(k.problem for k in kills if k.problem)
+        problems = listed(k.problem for k in kills if k.problem)
         rows.append(
             Row(
                 f"`train.{name}` killed with SIGKILL, {exact} times at an exact change "

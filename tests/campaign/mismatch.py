@@ -14,7 +14,7 @@ from train import charlm, names, predict, sample
 
 from . import programs, saved
 from .fuzz import train_charlm, train_names
-from .results import Plan, Row
+from .results import Plan, Row, judged
 from .saved import Saved
 
 Layer = dict[str, Any]
@@ -89,12 +89,11 @@ def at_restore(whole: Saved, plan: Plan) -> Row:
         if problem := problem_of(change, whole):
             problems.append(f"{change.__name__}: {problem}")
         accepted += orbax_accepts(whole.newest, changed(change, whole)[0])
-    return Row(
+    return judged(
         "restored with another shape, a transposed shape, float16, int32, a parameter "
         "more, less or of another name: refused, both values shown",
         len(CHANGES),
-        len(CHANGES) - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        problems,
         f"Orbax: {accepted} of {len(CHANGES)} accepted",
     )
 
@@ -173,12 +172,11 @@ def at_the_command_line(plan: Plan) -> Row:
                 problems.append(f"{flag}: exit {done.code} {done.err[:60]}")
             elif contents(out) != before:
                 problems.append(f"{flag}: files changed")
-    return Row(
+    return judged(
         "the same `--out` with another hidden size, model, recipe, vocabulary, text, "
         "data, type, seed …: refused, both values shown, no file changed",
         tried,
-        tried - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        problems,
     )
 
 
@@ -224,12 +222,11 @@ def in_parameters(plan: Plan) -> Row:
                     done = programs.call(module, "--run", str(copy), *question)
                 if done.code != 2 or not done.is_plain:
                     problems.append(f"{source.name} into {into.name}: {done.code}")
-    return Row(
+    return judged(
         "`params.safetensors` or `config.json` of another run, model or program: "
         "refused by `train.predict` and `train.sample`",
         tried,
-        tried - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        problems,
     )
 
 
@@ -245,11 +242,10 @@ def resized(plan: Plan) -> Row:
             done = programs.call(predict, "--run", str(copy), "Anna")
             if done.code != 2 or not done.is_plain:
                 problems.append(f"{sizes_}: exit {done.code}")
-    return Row(
+    return judged(
         "a size in `config.json` changed by hand: refused by `train.predict`",
         len(sizes),
-        len(sizes) - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        problems,
     )
 
 

@@ -18,7 +18,7 @@ from train import charlm, names, task, updates
 
 from . import programs
 from .programs import Program
-from .results import Plan, Row
+from .results import Plan, Row, judged
 
 VALUES = (float("nan"), float("inf"), float("-inf"))
 
@@ -130,11 +130,10 @@ def in_program(
             if problem := problem_of(done, out, whole, at):
                 problems.append(f"update {at} of {last}: {problem}")
         rows.append(
-            Row(
+            judged(
                 f"`{program.module}`: NaN or infinity as a {where}, at one update",
                 len(moments),
-                len(moments) - len(problems),
-                f"wrong: {programs.listed(problems)}",
+                problems,
             )
         )
     return rows
@@ -155,12 +154,11 @@ def too_fast(module: Any, program: Program, plan: Plan) -> Row:
         )
         if not finite or not done.is_plain or done.code not in (0, 2):
             problems.append(f"{rate}: exit {done.code}, saved finite: {finite}")
-    return Row(
+    return judged(
         f"`{program.module} --learning-rate` {', '.join(rates)}: stops in one line, or "
         "stays finite",
         len(rates),
-        len(rates) - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        problems,
     )
 
 

@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -232,11 +231,3 @@ def differences(run_directory: Path, whole: Path) -> list[str]:
     if extra := files(run_directory) - files(whole):
         found.append(f"left over: {', '.join(sorted(extra)[:3])}")
     return found
-
-
-def listed(counts: Iterable[str]) -> str:
-    """The kinds of failure, with how often each was met; "none" without any."""
-    kinds: dict[str, int] = {}
-    for kind in counts:
-        kinds[kind] = kinds.get(kind, 0) + 1
-    return "; ".join(f"{kind} ({n}x)" for kind, n in kinds.items()) or "none"

@@ -7,6 +7,7 @@ import os
 import platform
 import random
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,6 +55,19 @@ class Row(NamedTuple):
     passed: int
     worst: str
     baseline: str = ""
+
+
+def judged(test: str, tried: int, problems: Iterable[str], baseline: str = "") -> Row:
+    """A line whose worst case is what went wrong, and how often.
+
+    Args:
+        test: What was done.
+        tried: Number of cases.
+        problems: What was wrong with each case that failed; "" of one that did not.
+        baseline: What Orbax or safetensors alone do.
+    """
+    wrong = [problem for problem in problems if problem]
+    return Row(test, tried, tried - len(wrong), f"wrong: {listed(wrong)}", baseline)
 
 
 class Outcome(NamedTuple):
@@ -157,3 +171,11 @@ The last column is what the libraries do that the checkpoints are made of, in th
 tests, without what rnnjax adds: a SHA-256 for each file and for the parameters, a check
 of names, shapes and types, and the step before when the newest one is bad.
 """
+
+
+def listed(counts: Iterable[str]) -> str:
+    """The kinds of failure, with how often each was met; "none" without any."""
+    kinds: dict[str, int] = {}
+    for kind in counts:
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return "; ".join(f"{kind} ({n}x)" for kind, n in kinds.items()) or "none"

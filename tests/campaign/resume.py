@@ -11,7 +11,7 @@ from train.recipes import SETTINGS
 
 from . import programs
 from .programs import SAMPLE, Program
-from .results import Plan, Row
+from .results import Plan, Row, judged
 
 FEW = 8
 """Names of each language: a bucket or two, an epoch of few updates."""
@@ -107,11 +107,10 @@ def every_moment(name: str, scratch: Path, quick: bool) -> Row:
             if (problem := stop_and_go_on(module, program, folder / what, whole, step))
         ]
     shown = ", ".join(f"{what} ({step:,})" for what, step in at.items())
-    return Row(
+    return judged(
         f"`{name}`, stopped after update {shown}",
         len(at),
-        len(at) - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        problems,
     )
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from . import programs
 from .kills import Whole, lost, run_whole
 from .programs import SAMPLE, Process, Program
-from .results import Plan, Row
+from .results import Plan, Row, listed
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 MOST_IN_A_RUN = 6
@@ -108,7 +108,7 @@ def row(test: str, stops: list[Stop], baseline: str = "") -> Row:
         len(stops),
         len(stops) - len(problems),
         f"ended after {statistics.median(times):.2f} s in the median, "
-        f"{max(times):.2f} s at most; wrong: {programs.listed(problems)}",
+        f"{max(times):.2f} s at most; wrong: {listed(problems)}",
         baseline,
     )
 

@@ -8,7 +8,7 @@ from train import names, predict
 
 from . import programs, saved
 from .flips import orbax_alone
-from .results import Plan, Row
+from .results import Plan, Row, judged
 from .saved import Saved
 
 
@@ -57,14 +57,11 @@ def in_newest(whole: Saved, plan: Plan) -> Row:
                     step = copy / str(whole.steps[1])
                     read_alone += orbax_alone(step, whole) != "error"
                 problems.append(saved.problem_of(saved.read(copy, whole), whole))
-    tried = len(problems)
-    problems = [problem for problem in problems if problem]
-    return Row(
+    return judged(
         f"one of the {len(files)} files of the newest checkpoint halved, emptied, "
         "lengthened, zeroed or deleted: it is named, the one before is read",
-        tried,
-        tried - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        len(problems),
+        problems,
         f"Orbax: {read_alone} of {tried_alone} read without a word; after an error it "
         "reads no other",
     )
@@ -80,11 +77,10 @@ def in_all(whole: Saved, plan: Plan) -> Row:
             found = saved.read(copy, whole)
             if found.step is not None or "\n" in found.said or not found.said:
                 problems.append(f"step {found.step}, said {found.said!r}")
-    return Row(
+    return judged(
         "a file of every checkpoint: refused in one line",
         len(DAMAGES),
-        len(DAMAGES) - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        problems,
     )
 
 
@@ -112,14 +108,13 @@ def in_run(whole: Saved, plan: Plan) -> Row:
                     continue  # A log: what is left of it is used.
                 elif not again.code and read(copy / name) == kept:
                     problems.append(f"names left {name} as it was")
-    return Row(
+    return judged(
         "`config.json`, `params.safetensors` or `summary.json` halved, emptied, "
         "lengthened, zeroed or deleted: `train.predict` names what it needs; "
         "`train.names` names it or writes it anew; the same with `metrics.jsonl`, a "
         "log: what is left of it is used",
         tried,
-        tried - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        problems,
     )
 
 
@@ -136,12 +131,10 @@ def in_folders(whole: Saved, plan: Plan) -> Row:
         with saved.copied(whole.path / "checkpoints", plan.scratch) as copy:
             shutil.rmtree(copy / folder.relative_to(whole.path / "checkpoints"))
             problems.append(saved.problem_of(saved.read(copy, whole), whole))
-    problems = [problem for problem in problems if problem]
-    return Row(
+    return judged(
         "a folder of the newest checkpoint deleted: named, the one before is read",
         len(folders),
-        len(folders) - len(problems),
-        f"wrong: {programs.listed(problems)}",
+        problems,
     )
 
 
