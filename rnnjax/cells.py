@@ -25,6 +25,11 @@ def hidden(carry: Carry) -> jax.Array:
     return carry.h if isinstance(carry, LSTMCarry) else carry
 
 
+def joined(sums_maps: bool, ih: jax.Array, hh: jax.Array) -> tuple[jax.Array, ...]:
+    """What an update is given of the two maps: their sum, or both."""
+    return (ih + hh,) if sums_maps else (ih, hh)
+
+
 class Cell(nn.RNNCellBase):
     """Two linear maps and an update without parameters; see the module's docstring.
 
@@ -75,8 +80,7 @@ class Cell(nn.RNNCellBase):
 
     def step(self, carry: Carry, ih: jax.Array) -> tuple[Carry, jax.Array]:
         """One step, given what ``ih`` makes of the input."""
-        hh = self.hh(hidden(carry))
-        maps = (ih + hh,) if self.sums_maps else (ih, hh)
+        maps = joined(self.sums_maps, ih, self.hh(hidden(carry)))
         carry = self.update(carry, *maps)
         return carry, hidden(carry)
 

@@ -10,7 +10,7 @@ from rnnjax.cells import Activation, Carry, Cell, ElmanCell, GRUCell, LSTMCell, 
 from rnnjax.linear import Initializer, is_tokens
 from rnnjax.masks import length_mask
 from rnnjax.remat import run_in_chunks
-from rnnjax.time_loop import Static, Steps, Weights, recurrence, select
+from rnnjax.time_loop import Static, Steps, Weights, hold, recurrence, select
 
 
 class Recurrent(nn.Module):
@@ -132,7 +132,7 @@ class Recurrent(nn.Module):
             if reset is not None:
                 carry = select(reset, _fresh(cell, reset.shape), carry)
             new, y = step(cell, carry, x)
-            carry = new if mask is None else select(mask, new, carry)
+            carry = hold(mask, new, carry)
             return carry, (y, carry)
 
         scan = nn.scan(

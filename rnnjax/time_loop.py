@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cells import Carry, hidden
+from rnnjax.cells import Carry, hidden, joined
 from rnnjax.linear import matmul
 
 
@@ -70,8 +70,8 @@ def recurrence(
         ih, (mask, reset) = xs
         before = _begin(reset, carry)
         hh = _recur(static, weights, hidden(before))
-        new = static.update(before, *_maps(static, ih, hh))
-        carry = _hold(mask, new, before)
+        new = static.update(before, *joined(static.sums_maps, ih, hh))
+        carry = hold(mask, new, before)
         return carry, carry
 
     return jax.lax.scan(step, carry, (ih, steps), reverse=static.reverse)
@@ -88,8 +88,10 @@ def _recurrence_jvp(static, primals, tangents):
         before = _begin(reset, carry)
         hh = _recur(static, weights, hidden(before))
         # What is returned for `update_dot` is an array for each number that it needs.
-        new, update_dot = jax.linearize(static.update, before, *_maps(static, ih, hh))
-        carry = _hold(mask, new, before)
+        new, update_dot = jax.linearize(
+            static.update, before, *joined(static.sums_maps, ih, hh)
+        )
+        carry = hold(mask, new, before)
         return carry, (carry, hidden(before), update_dot)
 
     def step_dot(carry_dot, xs):
@@ -97,11 +99,11 @@ def _recurrence_jvp(static, primals, tangents):
         before_dot = _begin(reset, carry_dot)
         last_dot += matmul(hidden(before_dot), weights.kernel, static.dtype)
         new_dot = update_dot(before_dot, *others_dot, last_dot)
-        carry_dot = _hold(mask, new_dot, before_dot)
+        carry_dot = hold(mask, new_dot, before_dot)
         return carry_dot, carry_dot
 
     last, (carries, h_before, update_dot) = scan(step, carry, (ih, steps))
-    maps_dot = _maps(static, ih_dot, _recur(static, weights_dot, h_before))
+    maps_dot = joined(static.sums_maps, ih_dot, _recur(static, weights_dot, h_before))
     dots = scan(step_dot, carry_dot, (update_dot, maps_dot, steps))
     return (last, carries), dots
 
@@ -111,17 +113,14 @@ def _recur(static, weights, h):
     return product if weights.bias is None else product + weights.bias
 
 
-def _maps(static, ih, hh):
-    return (ih + hh,) if static.sums_maps else (ih, hh)
-
-
 def _begin(reset, carry):
     if reset is None:
         return carry
     return select(reset, jax.tree.map(jnp.zeros_like, carry), carry)
 
 
-def _hold(mask, new, old):
+def hold(mask: jax.Array | None, new: Carry, old: Carry) -> Carry:
+    """The carry after a step: the old one in the rows that the mask leaves out."""
     return new if mask is None else select(mask, new, old)
 
 

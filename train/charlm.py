@@ -26,7 +26,7 @@ from rnnjax.truncated import Windows, window_losses, zero_carry
 from train import compilation_cache, plots
 from train.checkpoint import Checkpoints
 from train.cli import InputError, printable, run
-from train.interruption import Interruption, interruptible
+from train.interruption import CALL_SECONDS, Interruption, interruptible
 from train.likelihood import Likelihood, crop_loss, likelihood
 from train.recipes import build_model
 from train.run_directory import (
@@ -59,9 +59,6 @@ from train.updates import (
 
 CALL = 20
 """Updates in one call of the compiled loop, at most."""
-
-CALL_SECONDS = 1.0
-"""Time that one call may take: a signal waits for its end."""
 
 GLANCE = 2**20
 """Tokens of the validation text that are measured during the training, at most; at the

@@ -14,6 +14,9 @@ from train.cli import Stopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+CALL_SECONDS = 1.0
+"""Time that one call of a compiled loop may take: a signal waits for its end."""
+
 
 class Interruption:
     """Whether a training is to stop before its end.

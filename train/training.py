@@ -13,14 +13,11 @@ from train import batches as plans
 from train.checkpoint import Checkpoints
 from train.classification import Report, report
 from train.evaluation import logits_of
-from train.interruption import Interruption
+from train.interruption import CALL_SECONDS, Interruption
 from train.run_directory import RunDirectory
 from train.task import CHUNK, Task
 from train.tensorboard import scalar_writer
 from train.updates import Metrics, State, Trainer, not_finite, skipped
-
-CALL_SECONDS = 1.0
-"""Time that one call of the compiled loop may take: a signal waits for its end."""
 
 
 class Progress(NamedTuple):
