@@ -15,7 +15,15 @@ from rnnjax import from_torch, to_torch
 from rnnjax.models import CharLM
 from rnnjax.sampling import Choice, generate, read, sample_keys
 from rnnjax.truncated import window_losses, zero_carry
-from train import charlm, streams
+from train import (
+    charlm,
+    charlm_config,
+    charlm_evaluation,
+    charlm_outcome,
+    charlm_task,
+    charlm_training,
+    streams,
+)
 from train import likelihood as likelihoods
 from train.checkpoint import Checkpoints
 from train.cli import InputError, Stopped
@@ -34,11 +42,11 @@ def model() -> CharLM:
     return build_model("lab", "lstm", **json.loads(str(REFERENCE["sizes"])))
 
 
-def make_task(config: charlm.Config, written: str) -> charlm.Task:
+def make_task(config: charlm.Config, written: str) -> charlm_task.Task:
     text = Text(lambda: [written], "a test", "the text of a test")
     line_end = "$" if config.recipe == "lab" else "\n"
     codec = survey(text, config.tokens, line_end).codec
-    return charlm.make_task(config, text, codec, tokenize(text, codec, Path()))
+    return charlm_task.make_task(config, text, codec, tokenize(text, codec, Path()))
 
 
 def test_one_window_equals_the_lesson(model):
@@ -64,16 +72,16 @@ def test_one_window_equals_the_lesson(model):
 
 def test_sixty_windows_equal_the_lesson(model):
     """Losses, parameters, carry and the greedy text, over two epochs."""
-    trainer = charlm.Trainer(model, charlm.make_optimizer(0.999, None, 0.0))
+    trainer = charlm_task.Trainer(model, charlm_task.make_optimizer(0.999, None, 0.0))
     params = from_torch(model, under("init", REFERENCE))
-    state = charlm.State(
+    state = charlm_task.State(
         params, trainer.tx.init(params), zero_carry(model, (4,)), jnp.array(0)
     )
-    rates = np.full(charlm.CALL, REFERENCE["learning_rate"], np.float32)
+    rates = np.full(charlm_task.CALL, REFERENCE["learning_rate"], np.float32)
     key, losses = jax.random.key(0), []
-    for tokens in TOKENS.reshape(-1, charlm.CALL, *TOKENS.shape[1:]):
-        state, new, _ = charlm.update_many(
-            state, tokens, rates, charlm.CALL, key, trainer=trainer
+    for tokens in TOKENS.reshape(-1, charlm_task.CALL, *TOKENS.shape[1:]):
+        state, new, _ = charlm_training.update_many(
+            state, tokens, rates, charlm_task.CALL, key, trainer=trainer
         )
         losses.extend(new)
     assert len(losses) == 60
@@ -95,7 +103,7 @@ LESSON_TEXT = (
 ) * 4
 
 
-def lesson_training(task: charlm.Task, state: charlm.State):
+def lesson_training(task: charlm_task.Task, state: charlm_task.State):
     """Lesson 002's own loop in PyTorch, dropout off, from the same weights."""
     torch = pytest.importorskip("torch")
     from torch_lessons import CharLSTM
@@ -156,10 +164,10 @@ def test_training_equals_the_lessons_own_loop(tmp_path):
         dropout=0.0,
     )
     task = make_task(config, join_lines(LESSON_TEXT))
-    state = charlm.start(task)
+    state = charlm_task.start(task)
     twin, char2idx, expected = lesson_training(task, state)
     directory = RunDirectory.open(tmp_path / "run", {"config": {}, "sizes": {}})
-    progress, _ = charlm.train(task, directory, Interruption())
+    progress, _ = charlm_training.train(task, directory, Interruption())
     state = progress.state
     assert task.codec.alphabet == "".join(char2idx)
     assert int(state.step) == len(expected) >= 60
@@ -169,7 +177,7 @@ def test_training_equals_the_lessons_own_loop(tmp_path):
     arrays = {name: array.numpy() for name, array in twin.state_dict().items()}
     assert_close(to_torch(task.trainer.model, state.params), arrays, 1e-4)
     params = from_torch(task.trainer.model, arrays)
-    assert charlm.greedy_text(task, params, "They ", 90) == lesson_gen_text(
+    assert charlm_evaluation.greedy_text(task, params, "They ", 90) == lesson_gen_text(
         twin, "They ", char2idx, 90
     )
 
@@ -177,12 +185,12 @@ def test_training_equals_the_lessons_own_loop(tmp_path):
 def test_the_first_character_of_a_sample_is_shown_as_it_is():
     """The lesson turns "$" into a line's end, but for the first character."""
     task = make_task(lab(epochs=1), "ab$" * 40)
-    state = charlm.start(task)
+    state = charlm_task.start(task)
     head = state.params["mlp_3"]
     state.params["mlp_3"] = jax.tree.map(jnp.zeros_like, head) | {
         "bias": jnp.array([0.0, 0.0, 9.0])
     }
-    assert charlm.greedy_text(task, state.params, "ab", 3) == "ab$\n\n\n"
+    assert charlm_evaluation.greedy_text(task, state.params, "ab", 3) == "ab$\n\n\n"
 
 
 def lab(**changes) -> charlm.Config:
@@ -228,7 +236,7 @@ def test_stopped_and_resumed_is_bitwise_the_same(
     settings = dataclasses.replace(config.settings, epochs=None, minutes=None)
     changes = {"sample_every": 1} if config.recipe == "lab" else {"every": 30}
     monkeypatch.setitem(
-        charlm.RECIPES, config.recipe, dataclasses.replace(settings, **changes)
+        charlm_config.RECIPES, config.recipe, dataclasses.replace(settings, **changes)
     )
     whole = dataclasses.replace(config, out=tmp_path / "whole", text=written)
     charlm.main(whole)
@@ -250,8 +258,8 @@ def test_stopped_and_resumed_is_bitwise_the_same(
 def newest(config, run):
     """The newest checkpoint but for its seconds: optimiser and carry too."""
     task = make_task(config, written_for(config))
-    like = charlm.Progress(
-        charlm.start(task), np.zeros(charlm.CALL, np.float32), 0, 0.0
+    like = charlm_training.Progress(
+        charlm_task.start(task), np.zeros(charlm_task.CALL, np.float32), 0, 0.0
     )
     checkpoints = Checkpoints(run.path / "checkpoints", run.config)
     step, tree = checkpoints.restore_newest(like.to_tree())
@@ -330,15 +338,17 @@ def test_the_parameters_that_predict_best_are_kept(tmp_path):
     task = make_task(config, written_for(config))
     directory = RunDirectory(tmp_path)
     (tmp_path / "config.json").write_text('{"config": {}, "sizes": {}}')
-    first = charlm.Progress(charlm.start(task), np.zeros(charlm.CALL, "f4"), 0, 0.0)
-    assert charlm.best_state(task, first, directory) is first.state
+    first = charlm_training.Progress(
+        charlm_task.start(task), np.zeros(charlm_task.CALL, "f4"), 0, 0.0
+    )
+    assert charlm_outcome.best_state(task, first, directory) is first.state
     checkpoints = Checkpoints(tmp_path / "checkpoints", directory.config)
     better = jax.tree.map(lambda leaf: leaf + 1, first.state.params)
     for step, params, loss in ((1, better, 2.0), (2, first.state.params, 3.0)):
         state = first.state._replace(params=params, step=jnp.array(step))
         last = first._replace(state=state)
         checkpoints.save(step, last.to_tree(), loss)
-    best = charlm.best_state(task, last, directory)
+    best = charlm_outcome.best_state(task, last, directory)
     assert int(best.step) == 1
     assert_close(best.params, better, 0.0)
 
@@ -353,11 +363,13 @@ def test_minutes_end_the_training(tmp_path, written):
 
 
 def test_learning_rates():
-    settings = charlm.RECIPES["shakespeare"]
-    rates = charlm.learning_rates(settings, np.array([0, 0.03, 0.5, 1, 1.2]))
+    settings = charlm_config.RECIPES["shakespeare"]
+    rates = charlm_training.learning_rates(settings, np.array([0, 0.03, 0.5, 1, 1.2]))
     high = settings.learning_rate
     np.testing.assert_allclose(rates / high, [0, 0.998, 0.5, 0, 0], atol=1e-3)
-    constant = charlm.learning_rates(charlm.RECIPES["lab"], np.array([0, 0.5]))
+    constant = charlm_training.learning_rates(
+        charlm_config.RECIPES["lab"], np.array([0, 0.5])
+    )
     np.testing.assert_array_equal(constant, np.float32(1e-3))
 
 

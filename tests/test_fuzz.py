@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from train import charlm, names, predict, sample, streams, training
+from train import charlm, charlm_task, names, predict, sample, streams, training
 from train.datasets import load_names
 from train.recipes import SETTINGS
 from train.run_directory import RunDirectory
@@ -46,9 +46,9 @@ def writer(tmp_path_factory):
     found = streams.survey(text, config.tokens)
     path = tmp_path_factory.mktemp("charlm")
     tokens = streams.tokenize(text, found.codec, path / "tokens.bin")
-    task = charlm.make_task(config, text, found.codec, tokens)
+    task = charlm_task.make_task(config, text, found.codec, tokens)
     run = RunDirectory.open(path, charlm.describe(config, text.source, found))
-    run.write_params(task.trainer.model, charlm.start(task).params)
+    run.write_params(task.trainer.model, charlm_task.start(task).params)
     return path
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rnnjax.truncated import window_losses
-from train import charlm, sample, streams
+from train import charlm, charlm_task, sample, streams
 from train.cli import InputError
 from train.run_directory import RunDirectory
 
@@ -54,9 +54,9 @@ def run_of(tmp_path_factory):
         text = streams.read_text(source, "friends", joined=lab)
         found = streams.survey(text, config.tokens, "$" if lab else "\n")
         tokens = streams.tokenize(text, found.codec, directory / "none")
-        task = charlm.make_task(config, text, found.codec, tokens)
+        task = charlm_task.make_task(config, text, found.codec, tokens)
         run = RunDirectory.open(config.out, charlm.describe(config, "a test", found))
-        run.write_params(task.trainer.model, charlm.start(task).params)
+        run.write_params(task.trainer.model, charlm_task.start(task).params)
         return config.out
 
     return run

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from safetensors.numpy import load_file
 
-from train import charlm, names, task, updates
+from train import charlm, charlm_task, charlm_training, names, task, updates
 
 from . import programs
 from .programs import Program
@@ -64,15 +64,19 @@ def poisoned(where: str, at: int, value: float, leaf: int) -> Iterator[None]:
         after, metrics = real(self, state, *args)
         return after, metrics._replace(loss=bad_loss(metrics.loss, state.step))
 
-    def charlm_update(trainer: Any, state: Any, *args: Any, real=charlm.update):
+    def charlm_update(
+        trainer: Any, state: Any, *args: Any, real=charlm_training.update
+    ):
         after, loss = real(trainer, state, *args)
         return after, bad_loss(loss, state.step)
 
     with (
         mock.patch.object(task, "make_optimizer", wrap(task.make_optimizer)),
-        mock.patch.object(charlm, "make_optimizer", wrap(charlm.make_optimizer)),
+        mock.patch.object(
+            charlm_task, "make_optimizer", wrap(charlm_task.make_optimizer)
+        ),
         mock.patch.object(updates.Trainer, "update", names_update),
-        mock.patch.object(charlm, "update", charlm_update),
+        mock.patch.object(charlm_training, "update", charlm_update),
     ):
         yield
 

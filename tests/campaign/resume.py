@@ -96,7 +96,7 @@ def every_moment(name: str, scratch: Path, quick: bool) -> Row:
     with (
         # Pictures are not compared, and take half of the time.
         mock.patch("train.outcome.draw"),
-        mock.patch("train.charlm.draw"),
+        mock.patch("train.charlm_outcome.draw"),
     ):
         done = programs.call(module, *program.flags, "--out", str(whole))
         assert done.code == 0, done.err

@@ -1,0 +1,187 @@
+"""A training of a character language model: its text, windows, model and optimiser."""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from rnnjax.truncated import Windows, zero_carry
+from train.charlm_config import Config, Settings
+from train.recipes import build_model
+from train.streams import Codec, Text, lesson_windows, stream_windows
+from train.updates import skip_large_gradients
+
+CALL = 20
+"""Updates in one call of the compiled loop, at most."""
+
+TRAIN_SHARE = 0.9
+"""Of the text, from its beginning; the rest is for validation (but in lab)."""
+
+
+class State(NamedTuple):
+    """All that training changes.
+
+    Attributes:
+        params: The model's parameters.
+        opt_state: The optimiser's state.
+        carry: What the next window starts from.
+        step: Number of updates so far.
+    """
+
+    params: Any
+    opt_state: Any
+    carry: Any
+    step: jax.Array
+
+
+class Trainer(NamedTuple):
+    """What stays the same through a training: the model and its optimiser."""
+
+    model: nn.Module
+    tx: optax.GradientTransformation
+
+
+class Task(NamedTuple):
+    """All that one training needs.
+
+    Attributes:
+        config: The flags.
+        settings: How to train.
+        text: Where the text comes from.
+        codec: How text becomes tokens.
+        tokens: The whole text.
+        train: The part to train on.
+        windows: Its streams and windows.
+        trainer: The model and its optimiser.
+        key: Randomness of dropout: that of a step is ``fold_in(key, step)``.
+    """
+
+    config: Config
+    settings: Settings
+    text: Text
+    codec: Codec
+    tokens: np.ndarray
+    train: np.ndarray
+    windows: Windows
+    trainer: Trainer
+    key: jax.Array
+
+    @property
+    def epoch_steps(self) -> int:
+        """Updates of an epoch: one for each window."""
+        return len(self.windows.window_starts)
+
+    @property
+    def num_steps(self) -> float:
+        """Updates of the whole training; infinite if only time ends it."""
+        epochs = self.settings.epochs
+        return math.inf if epochs is None else epochs * self.epoch_steps
+
+    def next_stop(self, step: int) -> int:
+        """The update, after this one, up to which one call of the loop may go."""
+        every = [CALL, self.settings.checkpoint_every]
+        if self.settings.every is not None:
+            every.append(self.settings.every)
+        if self.settings.sample_every is not None:
+            every.append(self.settings.sample_every * self.epoch_steps)
+        return int(min(self.num_steps, *(step - step % n + n for n in every)))
+
+
+def make_model(config: Config, codec: Codec) -> nn.Module:
+    """The model of a configuration."""
+    settings = config.settings
+    return build_model(
+        config.recipe,
+        "lstm",
+        vocab_size=codec.vocab_size,
+        hidden_size=settings.hidden_size,
+        mlp_size=settings.mlp_size,
+        num_layers=settings.num_layers,
+        dropout=settings.dropout,
+        dtype=None if config.dtype == "float32" else jnp.dtype(config.dtype),
+    )
+
+
+# One object for the same values: JAX compiles anew for an optimiser it has not seen.
+@functools.cache
+def make_optimizer(
+    b2: float,
+    clip: float | None,
+    weight_decay: float,
+    skip_gradients_above: float | None = None,
+) -> optax.GradientTransformation:
+    """Adam but for the learning rate, which is a number of each update.
+
+    Args:
+        b2: Adam's.
+        clip: Global norm that gradients are cut to; None is not at all.
+        weight_decay: AdamW's, for the weight matrices.
+        skip_gradients_above: Global norm from which on an update is left out.
+
+    Returns:
+        An optax transformation whose updates are to be multiplied by minus the rate.
+    """
+    parts = [optax.scale_by_adam(b2=b2)]
+    if clip is not None:
+        parts.insert(0, optax.clip_by_global_norm(clip))
+    if weight_decay:
+        matrices = functools.partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
+        parts.append(optax.add_decayed_weights(weight_decay, matrices))
+    tx = optax.chain(*parts)
+    if skip_gradients_above is None:
+        return tx
+    return skip_large_gradients(tx, skip_gradients_above)
+
+
+def make_windows(config: Config, num_tokens: int) -> Windows:
+    """The streams and windows of the part of a text to train on.
+
+    Raises:
+        InputError: If the text is too short.
+    """
+    settings = config.settings
+    if config.recipe == "lab":
+        return lesson_windows(num_tokens, settings.batch_size, settings.window)
+    border = int(TRAIN_SHARE * num_tokens)
+    return stream_windows(border, settings.batch_size, settings.window)
+
+
+def make_task(config: Config, text: Text, codec: Codec, tokens: np.ndarray) -> Task:
+    """Divide a text, and build the model for it.
+
+    Raises:
+        InputError: If the text is too short.
+    """
+    settings = config.settings
+    border = len(tokens)
+    if config.recipe != "lab":
+        border = int(TRAIN_SHARE * len(tokens))
+    tx = make_optimizer(
+        settings.b2, settings.clip, settings.weight_decay, config.skip_gradients_above
+    )
+    return Task(
+        config,
+        settings,
+        text,
+        codec,
+        tokens,
+        tokens[:border],
+        make_windows(config, len(tokens)),
+        Trainer(make_model(config, codec), tx),
+        # XLA's own generator ("rbg") takes four times as long on a CPU.
+        jax.random.key(config.seed + 1),
+    )
+
+
+def start(task: Task) -> State:
+    """Before the first update."""
+    model, tx = task.trainer
+    tokens = jnp.zeros((1, 1), jnp.int32)
+    params = jax.jit(model.init)(jax.random.key(task.config.seed), tokens)["params"]
+    carry = zero_carry(model, (len(task.windows.stream_starts),))
+    return State(params, tx.init(params), carry, jnp.array(0))
