@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from . import programs
+from . import orbax_alone, programs
 from .programs import Process, Program
 from .results import Plan, Row, listed
 
@@ -130,6 +130,8 @@ def run(plan: Plan) -> list[Row]:
             )
             for name, program in small.items()
         }
+    times = plan.few(1, 12)
+    alone = orbax_alone.ended(plan.scratch / "orbax", signal.SIGKILL, times, "kill")
     rows = []
     for name, program in small.items():
         kills, runs = found[name].result()
@@ -146,7 +148,7 @@ def run(plan: Plan) -> list[Row]:
                 passed,
                 f"{most} updates to be made again (saved every {program.interval}); "
                 f"wrong: {problems}",
-                "12 of 12 restored; 5 left temporary folders behind",
+                alone,
             )
         )
     return rows

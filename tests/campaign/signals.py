@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from . import programs
+from . import orbax_alone, programs
 from .kills import Whole, lost, run_whole
 from .programs import SAMPLE, Process, Program
 from .results import Plan, Row, listed
@@ -82,7 +82,7 @@ def chain(program: Program, out: Path, whole: Whole, rng: random.Random) -> list
     return stops
 
 
-def stopped(name: str, program: Program, plan: Plan) -> Row:
+def stopped(name: str, program: Program, plan: Plan, baseline: str) -> Row:
     """Signals to a small training."""
     rng, scratch = plan.random(name), plan.scratch / name
     whole = run_whole(program, scratch)
@@ -95,7 +95,7 @@ def stopped(name: str, program: Program, plan: Plan) -> Row:
         f"`train.{name}`, SIGTERM or Ctrl-C at a random moment; {runs} runs went on to "
         "the end, equal bit by bit to the undisturbed one",
         stops,
-        "saves nothing in one process",
+        baseline,
     )
 
 
@@ -154,6 +154,8 @@ def twice(plan: Plan) -> Row:
 def run(plan: Plan) -> list[Row]:
     """All of it; the two programs side by side."""
     small = {"names": programs.names(8), "charlm": programs.charlm(3)}
+    times = plan.few(1, 12)
+    alone = orbax_alone.ended(plan.scratch / "orbax", signal.SIGTERM, times, "stop")
     with ThreadPoolExecutor(2) as pool:
-        rows = list(pool.map(lambda item: stopped(*item, plan), small.items()))
+        rows = list(pool.map(lambda item: stopped(*item, plan, alone), small.items()))
     return [*rows, at_full_size(plan), twice(plan)]

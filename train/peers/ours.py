@@ -8,7 +8,7 @@ import numpy as np
 
 from rnnjax import from_torch
 from rnnjax.sampling import Choice, generate, read, sample_keys
-from train import charlm, training
+from train import charlm_task, charlm_training, training
 from train.peers.work import LayerWork, NamesWork, SampleWork, TextWork
 from train.task import CHUNK
 
@@ -41,13 +41,13 @@ def lab(work: TextWork) -> Run:
     """``train.charlm --recipe lab``."""
     task = work.task
     params = from_torch(task.trainer.model, work.weights)
-    state = charlm.start(task)._replace(params=params)
-    rates = np.full(charlm.CALL, task.settings.learning_rate, np.float32)
+    state = charlm_task.start(task)._replace(params=params)
+    rates = np.full(charlm_task.CALL, task.settings.learning_rate, np.float32)
 
     def run(round_):
         nonlocal state
-        tokens = task.windows.cut(task.train, round_ * work.updates, charlm.CALL)
-        state, losses, _ = charlm.update_many(
+        tokens = task.windows.cut(task.train, round_ * work.updates, charlm_task.CALL)
+        state, losses, _ = charlm_training.update_many(
             state, tokens, rates, work.updates, task.key, trainer=task.trainer
         )
         return np.asarray(losses)[: work.updates]

@@ -12,11 +12,11 @@ from flax.traverse_util import flatten_dict
 
 from rnnjax import to_torch
 from rnnjax.recurrent import Recurrent
-from train import charlm, training
+from train import charlm_config, charlm_task, training
 from train.batches import ABSENT, Batches, Encoded
 from train.datasets import NamesData
 from train.recipes import settings_of
-from train.streams import read_text, survey, tokenize
+from train.streams import LINE_END, read_text, survey, tokenize
 from train.task import Task, make_task
 
 Weights = Mapping[str, np.ndarray]
@@ -153,7 +153,7 @@ class TextWork(NamedTuple):
         updates: Updates of a round.
     """
 
-    task: charlm.Task
+    task: charlm_task.Task
     weights: Weights
     updates: int
 
@@ -163,7 +163,7 @@ class TextWork(NamedTuple):
         if not self.task.settings.dropout:
             return self
         config = dataclasses.replace(self.task.config, dropout=0.0)
-        task = charlm.make_task(
+        task = charlm_task.make_task(
             config, self.task.text, self.task.codec, self.task.tokens
         )
         return self._replace(task=task)
@@ -190,11 +190,11 @@ def text_work(text: Path | None, updates: int, **sizes: int) -> TextWork:
         **sizes: Flags of ``train.charlm`` that are otherwise than in the lesson.
     """
     found = read_text(text, "friends", joined=True)
-    known = survey(found, "chars", charlm.LINE_END)
+    known = survey(found, "chars", LINE_END)
     tokens = tokenize(found, known.codec, Path("tokens.bin"))
-    config = charlm.Config(recipe="lab", text=text, **sizes)
-    task = charlm.make_task(config, found, known.codec, tokens)
-    params = charlm.start(task).params
+    config = charlm_config.Config(recipe="lab", text=text, **sizes)
+    task = charlm_task.make_task(config, found, known.codec, tokens)
+    params = charlm_task.start(task).params
     return TextWork(task, to_torch(task.trainer.model, params), updates)
 
 
@@ -237,7 +237,7 @@ class SampleWork(NamedTuple):
         samples: How many samples of the same prompt.
     """
 
-    task: charlm.Task
+    task: charlm_task.Task
     weights: Weights
     prompt: str
     chars: int
