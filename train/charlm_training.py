@@ -12,13 +12,13 @@ from tqdm.auto import tqdm
 
 from rnnjax.truncated import window_losses
 from train.charlm_config import Settings
-from train.charlm_evaluation import greedy_text, validate
+from train.charlm_evaluation import final_text, greedy_text, validate
 from train.charlm_task import CALL, State, Task, Trainer, start
 from train.checkpoint import Checkpoints
 from train.cli import printable
 from train.interruption import CALL_SECONDS, Interruption
 from train.run_directory import RunDirectory
-from train.tensorboard import scalar_writer
+from train.tensorboard import ScalarWriter
 from train.updates import is_finite, not_finite, repeat_while_good, skipped
 
 GLANCE = 2**20
@@ -54,7 +54,7 @@ class Progress(NamedTuple):
     def to_tree(self) -> dict[str, Any]:
         """As arrays that can be saved."""
         begin, seconds = np.array(self.begin), np.array(self.train_seconds)
-        return self._replace(begin=begin, train_seconds=seconds)._asdict()
+        return self._asdict() | {"begin": begin, "train_seconds": seconds}
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> "Progress":
@@ -201,14 +201,14 @@ def train(
         print(f"resuming after update {saved:,}")
     directory.keep_metrics(progress.begin)
     compile_seconds = warm_up(task, progress.state)
-    writer = scalar_writer(directory.path / "tensorboard", progress.step)
+    writer = ScalarWriter(directory.path / "tensorboard", progress.step)
     with writer, tqdm(total=None, unit=" updates", disable=None, leave=False) as bar:
         while not clock.is_over(progress.step):
             if stop.should_stop(progress.step):
                 checkpoints.save(progress.step, progress.to_tree())
                 raise stop.stopped(progress.step)
             num, rates = clock.plan(progress.step)
-            num = min(num, stop.after - progress.step)
+            num = int(min(num, stop.after - progress.step))
             progress = advance(task, progress, num, rates, saved)
             clock.add(progress.train_seconds, num)
             step, over = progress.step, clock.is_over(progress.step)
@@ -226,8 +226,8 @@ def train(
             }
             record |= skipped(progress.state) | look(task, progress.state, step, over)
             directory.append_metrics(record)
-            for name in record.keys() - {"round", "step", "epoch", "sample"}:
-                writer.add_scalar(name, record[name], step)
+            figures = record.keys() - {"round", "step", "epoch", "sample"}
+            writer.add_scalars({name: record[name] for name in sorted(figures)}, step)
             bar.set_postfix(loss=f"{record['train_loss']:.3f}")
             say(task, record, bar, over)
             progress = progress._replace(begin=step)
@@ -285,27 +285,28 @@ def advance(
 
 
 def look(task: Task, state: State, step: int, over: bool) -> dict[str, Any]:
-    """What the recipe looks at during training: a sample, or the validation text."""
+    """What the recipe looks at during training: samples, and the validation text."""
     settings, params = task.settings, state.params
     every = settings.sample_every and settings.sample_every * task.epoch_steps
     if every and step % every == 0:
         return {"sample": greedy_text(task, params, "They ", 150)}
     if settings.every and (over or step % settings.every == 0):
-        return {"val_loss": validate(task, params, GLANCE).per_token}
+        loss = validate(task, params, GLANCE).per_token
+        return {"val_loss": loss, "sample": final_text(task, params)}
     return {}
 
 
 def say(task: Task, record: dict[str, Any], bar, over: bool) -> None:
-    """Print a sample or a validation; without them, the end of the training."""
+    """Print a validation or a sample; without them, the end of the training."""
     where = f"update {record['step']:,}  epoch {record['epoch']:.1f}"
     loss = f"loss {record['train_loss']:.4f}  {record['train_seconds']:.0f} s"
-    if "sample" in record:
-        line = "-" * 30
-        sample = printable(record["sample"], keep="\n\t")
-        bar.write(f"{line}\n{sample}\n{line}\n{where}  {loss}")
-    elif "val_loss" in record:
+    if "val_loss" in record:
         val = record["val_loss"]
         bits = val / math.log(2)
         bar.write(f"{where}  {loss}  validation {val:.4f} ({bits:.3f} bits)")
+    elif "sample" in record:
+        line = "-" * 30
+        sample = printable(record["sample"], keep="\n\t")
+        bar.write(f"{line}\n{sample}\n{line}\n{where}  {loss}")
     elif over:
         bar.write(f"{where}  {loss}")

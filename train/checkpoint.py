@@ -1,10 +1,14 @@
 """States on the disk: Orbax writes them, a manifest of hashes vouches for them."""
 
+import contextlib
 import hashlib
 import json
+import logging
 import re
 import shutil
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +71,11 @@ class Checkpoints:
         unfinished = self._directory / ".unfinished"
         try:
             unfinished.mkdir()
-            with _orbax() as orbax:
-                orbax.save(unfinished / "state", args=ocp.args.StandardSave(tree))
+            with _orbax() as orbax, _silence():
+                # For each save of JAX's own arrays TensorStore lists its figures, and
+                # never frees the list.
+                state = ocp.args.StandardSave(jax.device_get(tree))
+                orbax.save(unfinished / "state", args=state)
             write_json(unfinished / "run.json", {"config": self._config, "loss": loss})
             write_text(unfinished / MANIFEST, _manifest(unfinished))
             unfinished.replace(path)
@@ -83,8 +90,8 @@ class Checkpoints:
     def best(self) -> int | None:
         """Number of updates of the state with the lowest loss, if any was measured."""
         losses = {step: self._loss(step) for step in self.steps()}
-        measured = [step for step, loss in losses.items() if loss is not None]
-        return min(measured, key=losses.get, default=None)
+        measured = {step: loss for step, loss in losses.items() if loss is not None}
+        return min(measured, key=measured.__getitem__, default=None)
 
     def _drop_old(self) -> None:
         best = self.best()
@@ -187,6 +194,24 @@ def _orbax() -> ocp.Checkpointer:
     # Not StandardCheckpointer, which saves in threads: after a save that fails they
     # wait for ten minutes, and so does the end of the process.
     return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the threads of Orbax and TensorStore from printing tracebacks.
+
+    What goes wrong in them is raised here as well. After a failure their other writes
+    still come to nothing for a while, so that it stays silent until the end.
+    """
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+
+    def of_main_thread(unraisable: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            hook(unraisable)
+
+    logger.disabled, sys.unraisablehook = True, of_main_thread
+    yield
+    logger.disabled, sys.unraisablehook = False, hook
 
 
 def verify(path: Path) -> None:

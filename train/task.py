@@ -4,7 +4,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +13,7 @@ import optax
 from rnnjax.text import Vocabulary, bucket_widths
 from train import batches as plans
 from train import splits
+from train.cli import InputError
 from train.datasets import NamesData
 from train.recipes import Settings, build_model
 from train.updates import Trainer
@@ -71,12 +72,14 @@ class Task(NamedTuple):
         """Epochs, or thousands of iterations."""
         if self.settings.epochs is not None:
             return self.settings.epochs
+        assert self.settings.iterations is not None
         return math.ceil(self.settings.iterations / CHUNK)
 
     def round_name(self, finished: int) -> str:
         """What a person calls the end of a round."""
         if self.settings.epochs is not None:
             return f"epoch {finished}/{self.settings.epochs}"
+        assert self.settings.iterations is not None
         iterations = min(finished * CHUNK, self.settings.iterations)
         return f"iteration {iterations:,}/{self.settings.iterations:,}"
 
@@ -88,6 +91,7 @@ class Task(NamedTuple):
         settings, widths, train = self.settings, self.trainer.widths, replica.train
         rng = np.random.default_rng([replica.seed, round_, 1])
         if settings.order == "class_uniform":
+            assert settings.iterations is not None
             num = min(CHUNK, settings.iterations - round_ * CHUNK)
             return plans.class_uniform(
                 train,
@@ -129,8 +133,16 @@ def make_task(
 
     Returns:
         The task.
+
+    Raises:
+        InputError: If there are too few names.
     """
     parts = [settings.split(data, np.random.default_rng([seed, 0])) for seed in seeds]
+    if not all(len(part.train.names) for part in parts):
+        raise InputError(
+            f"{data.directory} has too few names: none is left to train on; expected at "
+            "least 2 of every language"
+        )
     vocabulary = Vocabulary(parts[0].alphabet)
     lengths = [
         np.array([len(name) for name in examples.names])
@@ -139,6 +151,7 @@ def make_task(
         if examples is not None
     ]
     longest = max(int(each.max(initial=1)) for each in lengths)
+    widths: tuple[int, ...]
     if settings.max_length is not None:
         longest = max(longest, settings.max_length)
         widths = (longest,)
@@ -161,7 +174,7 @@ def make_task(
         )
         for seed, part in zip(seeds, parts, strict=True)
     )
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocab_size": len(vocabulary),
         "hidden_size": settings.hidden_size,
         "num_classes": len(parts[0].languages),
@@ -213,6 +226,7 @@ def make_optimizer(settings: Settings, updates_per_epoch: int):
         return optax.chain(clip, optax.sgd(settings.learning_rate))
     if settings.optimizer == "adam":
         return optax.chain(clip, optax.adam(settings.learning_rate))
+    assert settings.epochs is not None
     num_updates = updates_per_epoch * settings.epochs
     schedule = optax.warmup_cosine_decay_schedule(
         init_value=settings.learning_rate / 10,

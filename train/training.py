@@ -16,7 +16,7 @@ from train.evaluation import logits_of
 from train.interruption import CALL_SECONDS, Interruption
 from train.run_directory import RunDirectory
 from train.task import CHUNK, Task
-from train.tensorboard import scalar_writer
+from train.tensorboard import ScalarWriter
 from train.updates import Metrics, State, Trainer, not_finite, skipped
 
 
@@ -80,7 +80,7 @@ def start(task: Task) -> Progress:
     best = jax.tree.map(jnp.array, state.params) if task.settings.test_every else None
     # Even of fewer iterations, for a continued run may have more.
     rows = CHUNK if task.settings.iterations else task.batches(0).num_batches
-    types = Metrics(np.float32, np.int32, np.int32)
+    types = (np.float32, np.int32, np.int32)
     metrics = Metrics(*(np.zeros((rows, len(states)), each) for each in types))
     return Progress(state, metrics, best, np.full(len(states), -1.0), 0.0)
 
@@ -128,7 +128,7 @@ def train(
     if checkpoint_every is None:
         checkpoint_every = 1 if task.settings.iterations is None else 20
     directory.keep_metrics(progress.step // progress.round_updates)
-    writer = scalar_writer(directory.path / "tensorboard", progress.step)
+    writer = ScalarWriter(directory.path / "tensorboard", progress.step)
     batches, compile_seconds, speed = None, 0.0, 1.0
     with writer, tqdm(total=0, unit=" updates", disable=None, leave=False) as bar:
         while not is_over(task, progress, minutes):
@@ -144,8 +144,8 @@ def train(
                 bar.set_description(task.round_name(round_ + 1))
             if not compile_seconds:
                 compile_seconds = warm_up(task, progress, batches)
-            num = min(batches.num_batches - done, CHUNK, stop.after - step)
-            num = min(num, max(1, int(speed * CALL_SECONDS)))
+            most = min(batches.num_batches - done, CHUNK, stop.after - step)
+            num = int(min(most, max(1, int(speed * CALL_SECONDS))))
             seconds = progress.train_seconds
             progress = advance(task, progress, batches, num, saved)
             speed = num / (progress.train_seconds - seconds)
@@ -157,9 +157,9 @@ def train(
             if task.settings.test_every and "test_accuracy" in record:
                 progress = keep_best(task, progress, record["test_accuracy"])
             directory.append_metrics(record)
-            for name, value in record.items():
-                if name not in ("round", "step"):
-                    writer.add_scalar(name, np.mean(value), record["step"])
+            figures = record.keys() - {"round", "step"}
+            means = {name: np.mean(record[name]) for name in sorted(figures)}
+            writer.add_scalars(means, record["step"])
             say(task, round_, record, bar)
             over = is_over(task, progress, minutes)
             if over or (round_ + 1) % checkpoint_every == 0:
@@ -171,7 +171,7 @@ def train(
 def is_over(task: Task, progress: Progress, minutes: float | None) -> bool:
     """Whether the training has ended: after all rounds, or one that ends too late."""
     settings, rows = task.settings, progress.round_updates
-    last = settings.iterations or settings.epochs * rows
+    last = settings.iterations or (settings.epochs or 0) * rows
     late = minutes is not None and progress.train_seconds >= 60 * minutes
     return progress.step >= last or (late and progress.step % rows == 0)
 
@@ -182,7 +182,12 @@ def is_over(task: Task, progress: Progress, minutes: float | None) -> bool:
 def update_many(state: State, batches, num, *, trainer: Trainer, replicas: bool):
     """The first ``num`` updates of a piece, compiled once."""
     if not replicas:
-        alone = plans.Batches(*(array[:, 0] for array in batches[:-1]), batches.buckets)
+        alone = plans.Batches(
+            batches.tokens[:, 0],
+            batches.seq_lengths[:, 0],
+            batches.labels[:, 0],
+            batches.buckets,
+        )
         state, metrics, good = trainer.run(state, alone, num, replicas=False)
         return state, jax.tree.map(lambda x: x[:, None], metrics), good
     return trainer.run(state, batches, num, replicas=True)
@@ -276,7 +281,7 @@ def summed(progress: Progress, round_: int, num: int) -> dict[str, Any]:
     } | skipped(progress.state)
 
 
-def _listed(values: np.ndarray):
+def _listed(values: np.ndarray | jax.Array):
     """One number for one replica, a list for several."""
     return float(values[0]) if len(values) == 1 else values.tolist()
 

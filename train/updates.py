@@ -43,9 +43,9 @@ class Metrics(NamedTuple):
         count: Number of real rows.
     """
 
-    loss: jax.Array
-    correct: jax.Array
-    count: jax.Array
+    loss: jax.Array | np.ndarray
+    correct: jax.Array | np.ndarray
+    count: jax.Array | np.ndarray  # type: ignore[assignment]  # hides tuple's count
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -175,7 +175,7 @@ class Trainer(NamedTuple):
         return loss, (Metrics(loss, correct, count), new_carry)
 
     def apply(self, params, tokens, seq_lengths, carry, rngs):
-        """Logits of a batch, and the final carry (None without a recurrence)."""
+        """Logits of a batch, and the final carry if the next batch starts from it."""
         logits, sown = self.model.apply(
             {"params": params},
             tokens,
@@ -183,9 +183,8 @@ class Trainer(NamedTuple):
             carry,
             deterministic=not rngs,
             rngs=rngs,
-            mutable=["intermediates"],
+            mutable=["intermediates"] if self.carry == "kept" else [],
         )
-        # A model without a recurrence sows no carry.
         (last,) = sown.get("intermediates", {}).get("carry", (None,))
         return logits, last
 

@@ -97,27 +97,34 @@ def small_disk(plan: Plan) -> Row:
         'mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 && "$@"; code=$?; '
         'cp -r "$DISK/." "$COPY"; exit $code'
     )
-    sizes, problems, tried = ["200k", "400k", "700k", "1m"][: plan.few(1, 4)], [], 0
-    for size in sizes:
-        disk, copy = plan.scratch / f"disk-{size}", plan.scratch / f"copy-{size}"
+    program = programs.names(epochs=8)
+    whole = run_whole(program, plan.scratch / "small").path
+    files = [path.stat().st_size for path in whole.rglob("*") if path.is_file()]
+    # A disk gives whole pages.
+    needed = sum(-(-size // 4096) * 4 for size in files)
+    shares, problems, tried = [10, 30, 50, 70, 90][: plan.few(1, 5)], [], 0
+    for share in shares:
+        size = f"{needed * share // 100}k"
+        disk, copy = plan.scratch / f"disk-{share}", plan.scratch / f"copy-{share}"
         disk.mkdir()
         copy.mkdir()
-        command = programs.names(epochs=40).command(disk / "run")
+        command = program.command(disk / "run")
         command = ["env", f"DISK={disk}", f"COPY={copy}", "unshare", "-rm", "sh", "-c"] + [
             script, "sh", size, str(disk), *command
         ]  # fmt: skip
         try:
             done = programs.run(command, SECONDS)
         except subprocess.TimeoutExpired:
-            problems.append(f"{size}: hangs")
+            problems.append(f"{share} %: hangs")
             continue
         if "unshare" in done.err or "mount" in done.err:
             continue  # This machine lets nobody mount.
         tried += 1
         if problem := problem_of(done, copy / "run"):
-            problems.append(f"{size}: {problem}")
+            problems.append(f"{share} %: {problem}")
     return judged(
-        f"a disk (tmpfs) of {', '.join(sizes)}: one line, exit 1, checkpoints good",
+        f"a disk (tmpfs) of {', '.join(map(str, shares))} % of what the run needs: one "
+        "line, exit 1, checkpoints good",
         tried,
         problems,
     )

@@ -161,7 +161,7 @@ or its input is nonsense. Each line below is a count of cases that were tried, n
 opinion; a case passes only if nothing was lost and nothing went wrong in silence.
 Python writes this page:
 
-```
+```sh
 pip install -e ".[test]"
 python -m tests.campaign --out RELIABILITY.md              # an hour, on 2 cores
 python -m tests.campaign --out RELIABILITY.md --only kills flips
