@@ -248,6 +248,7 @@ class MultiHeadAttention(nn.Module):
             3 * features, True, nn.initializers.xavier_uniform(), zeros, name="in_proj"
         )
         kernel, bias = in_proj.weights(features)
+        assert bias is not None
         in_query, in_states = slice(features), slice(features, None)
         query = query @ kernel[:, in_query] + bias[in_query]
         keys, values = jnp.split(

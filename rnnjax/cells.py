@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import equations
-from rnnjax.equations import ACTIVATIONS, Activation, LSTMCarry
+from rnnjax.equations import ACTIVATIONS, Activation, GRUGates, LSTMCarry, LSTMGates
 from rnnjax.linear import Initializer, Linear, uniform
 
 Carry = Any
@@ -84,6 +84,19 @@ class Cell(nn.RNNCellBase):
         carry = self.update(carry, *maps)
         return carry, hidden(carry)
 
+    def gate_values(self, carry: Carry, ih: jax.Array) -> GRUGates | LSTMGates | None:
+        """What the gates of one step, or of many side by side, let through.
+
+        Args:
+            carry: What the step begins with, ``(*batch, ...)``.
+            ih: What ``ih`` makes of the input, ``(*batch, gates * features)``.
+
+        Returns:
+            Arrays ``(*batch, features)`` by the names of the equations; None for a cell
+            without gates.
+        """
+        return None
+
     @property
     def update(self) -> Callable[..., Carry]:
         """The pure function ``(carry, ih(x), hh(h)) -> carry``, or of their sum."""
@@ -99,7 +112,9 @@ class Cell(nn.RNNCellBase):
         return 1
 
     @nn.nowrap
-    def initialize_carry(self, rng: jax.Array | None, input_shape: tuple[int, ...]):
+    def initialize_carry(
+        self, rng: jax.Array | None, input_shape: tuple[int, ...]
+    ) -> Carry:
         """Zeros, as in PyTorch.
 
         Args:
@@ -156,7 +171,7 @@ class ElmanCell(Cell):
         super().setup()
 
     @property
-    def update(self):
+    def update(self) -> Callable[..., Carry]:
         return _ELMAN_UPDATES[self.activation]
 
 
@@ -192,7 +207,7 @@ class SumCell(Cell):
     """
 
     @property
-    def update(self):
+    def update(self) -> Callable[..., Carry]:
         return equations.sum_of_two
 
 
@@ -233,8 +248,11 @@ class GRUCell(Cell):
 
     gates: ClassVar[int] = 3
 
+    def gate_values(self, carry: jax.Array, ih: jax.Array) -> GRUGates:
+        return equations.gru_gates(ih, self.hh(carry))
+
     @property
-    def update(self):
+    def update(self) -> Callable[..., Carry]:
         return equations.gru
 
 
@@ -306,8 +324,11 @@ class LSTMCell(Cell):
             carry = LSTMCarry(h=y, c=carry.c)
         return carry, y
 
+    def gate_values(self, carry: LSTMCarry, ih: jax.Array) -> LSTMGates:
+        return equations.lstm_gates(ih + self.hh(carry.h))
+
     @property
-    def update(self):
+    def update(self) -> Callable[..., Carry]:
         return equations.lstm
 
     @property
@@ -315,7 +336,9 @@ class LSTMCell(Cell):
         return self.projection is None
 
     @nn.nowrap
-    def initialize_carry(self, rng, input_shape):
+    def initialize_carry(
+        self, rng: jax.Array | None, input_shape: tuple[int, ...]
+    ) -> LSTMCarry:
         batch = input_shape[:-1]
         return LSTMCarry(
             h=jnp.zeros((*batch, self.projection or self.features)),

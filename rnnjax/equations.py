@@ -39,6 +39,41 @@ class LSTMCarry(NamedTuple):
     c: jax.Array
 
 
+class GRUGates(NamedTuple):
+    """What the gates of a GRU let through, in PyTorch's order.
+
+    Attributes:
+        r: ``(*batch, features)`` reset gate: the share of the old state's part that the
+            candidate sees, from 0 to 1.
+        z: ``(*batch, features)`` update gate: the share of the old state that stays,
+            from 0 to 1.
+        n: ``(*batch, features)`` candidate for the new state, from -1 to 1.
+    """
+
+    r: jax.Array
+    z: jax.Array
+    n: jax.Array
+
+
+class LSTMGates(NamedTuple):
+    """What the gates of an LSTM let through, in PyTorch's order.
+
+    Attributes:
+        i: ``(*batch, features)`` input gate: the share of the candidate that is added,
+            from 0 to 1.
+        f: ``(*batch, features)`` forget gate: the share of the old cell that stays,
+            from 0 to 1.
+        g: ``(*batch, features)`` candidate for the new cell, from -1 to 1.
+        o: ``(*batch, features)`` output gate: the share of the cell that is shown, from
+            0 to 1.
+    """
+
+    i: jax.Array
+    f: jax.Array
+    g: jax.Array
+    o: jax.Array
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def elman(activation: Activation, h: jax.Array, gates: jax.Array) -> jax.Array:
     """An Elman cell's: the activation of the sum of its two maps."""
@@ -61,29 +96,30 @@ def sum_of_two(h: jax.Array, ih: jax.Array, hh: jax.Array) -> jax.Array:
 @jax.custom_jvp
 def gru(h: jax.Array, ih: jax.Array, hh: jax.Array) -> jax.Array:
     """A GRU's, gates in the order r, z, n, with the reset after the product."""
-    return _gru_gates(h, ih, hh)[0]
+    _, z, n = gru_gates(ih, hh)
+    return (1 - z) * n + z * h
 
 
-def _gru_gates(h, ih, hh):
+def gru_gates(ih: jax.Array, hh: jax.Array) -> GRUGates:
+    """The gates of a GRU's step, of its two maps."""
     ir, iz, in_ = jnp.split(ih, 3, axis=-1)
     hr, hz, hn = jnp.split(hh, 3, axis=-1)
     r = sigmoid(ir + hr)
-    z = sigmoid(iz + hz)
-    n = jnp.tanh(in_ + r * hn)
-    return (1 - z) * n + z * h, r, z, n, hn
+    return GRUGates(r=r, z=sigmoid(iz + hz), n=jnp.tanh(in_ + r * hn))
 
 
 @gru.defjvp
 def _gru_jvp(primals, tangents):
     h, ih, hh = primals
     h_dot, ih_dot, hh_dot = tangents
-    new, r, z, n, hn = _gru_gates(h, ih, hh)
+    r, z, n = gru_gates(ih, hh)
+    hn = jnp.split(hh, 3, axis=-1)[2]
     ir_dot, iz_dot, in_dot = jnp.split(ih_dot, 3, axis=-1)
     hr_dot, hz_dot, hn_dot = jnp.split(hh_dot, 3, axis=-1)
     by_n = (1 - z) * (1 - n * n)
     by_r = by_n * hn * r * (1 - r)
     by_z = (h - n) * z * (1 - z)
-    return new, (
+    return (1 - z) * n + z * h, (
         by_r * (ir_dot + hr_dot)
         + by_z * (iz_dot + hz_dot)
         + by_n * in_dot
@@ -95,21 +131,23 @@ def _gru_jvp(primals, tangents):
 @jax.custom_jvp
 def lstm(carry: LSTMCarry, gates: jax.Array) -> LSTMCarry:
     """An LSTM's, of the sum of its two maps, gates in the order i, f, g, o."""
-    return _lstm_gates(carry, gates)[0]
-
-
-def _lstm_gates(carry, gates):
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
-    i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
+    i, f, g, o = lstm_gates(gates)
     c = f * carry.c + i * g
-    squashed = jnp.tanh(c)
-    return LSTMCarry(h=o * squashed, c=c), i, f, g, o, squashed
+    return LSTMCarry(h=o * jnp.tanh(c), c=c)
+
+
+def lstm_gates(gates: jax.Array) -> LSTMGates:
+    """The gates of an LSTM's step, of the sum of its two maps."""
+    i, f, g, o = jnp.split(gates, 4, axis=-1)
+    return LSTMGates(i=sigmoid(i), f=sigmoid(f), g=jnp.tanh(g), o=sigmoid(o))
 
 
 @lstm.defjvp
 def _lstm_jvp(primals, tangents):
     (carry, gates), (carry_dot, gates_dot) = primals, tangents
-    new, i, f, g, o, squashed = _lstm_gates(carry, gates)
+    i, f, g, o = lstm_gates(gates)
+    c = f * carry.c + i * g
+    squashed = jnp.tanh(c)
     i_dot, f_dot, g_dot, o_dot = jnp.split(gates_dot, 4, axis=-1)
     by_i = g * i * (1 - i)
     by_f = carry.c * f * (1 - f)
@@ -117,4 +155,5 @@ def _lstm_jvp(primals, tangents):
     by_o = squashed * o * (1 - o)
     by_c = o * (1 - squashed * squashed)
     c_dot = by_i * i_dot + by_f * f_dot + by_g * g_dot + f * carry_dot.c
+    new = LSTMCarry(h=o * squashed, c=c)
     return new, LSTMCarry(h=by_o * o_dot + by_c * c_dot, c=c_dot)

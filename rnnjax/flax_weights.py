@@ -9,16 +9,20 @@ update. A GRU needs its second bias for :math:`n`, so that further training diff
 """
 
 import functools
+from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
 
 from rnnjax.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from rnnjax.recurrent import Recurrent
 from rnnjax.torch_weights import Params, check_entries
 
+Maps = tuple[list[str], list[str], set[str]]
+
 
 @functools.singledispatch
-def _names(cell: Cell) -> tuple[list[str], list[str], set[str]]:
+def _names(cell: Cell) -> Maps:
     """Flax's maps of the input and of the hidden, by gate, and those with a bias."""
     raise TypeError(
         f"Flax has no cell like {type(cell).__name__}; expected an ElmanCell, a "
@@ -27,17 +31,17 @@ def _names(cell: Cell) -> tuple[list[str], list[str], set[str]]:
 
 
 @_names.register
-def _(cell: ElmanCell):
+def _(cell: ElmanCell) -> Maps:
     return ["i"], ["h"], {"i"}
 
 
 @_names.register
-def _(cell: GRUCell):
+def _(cell: GRUCell) -> Maps:
     return ["ir", "iz", "in"], ["hr", "hz", "hn"], {"ir", "iz", "in", "hn"}
 
 
 @_names.register
-def _(cell: LSTMCell):
+def _(cell: LSTMCell) -> Maps:
     if cell.projection is not None:
         return _names.dispatch(object)(cell)
     hidden = ["hi", "hf", "hg", "ho"]
@@ -79,7 +83,9 @@ def from_flax(module: Cell | Recurrent, params: Params) -> Params:
     if isinstance(module, Recurrent):
         if set(params) != {"cell"}:
             raise ValueError(f"nn.RNN has the entry cell; got {', '.join(params)}")
-        return {"cell": from_flax(module.cell, params["cell"])}
+        # What is no cell of rnnjax's is refused in there.
+        cell = cast(Cell, module.cell)
+        return {"cell": from_flax(cell, params["cell"])}
     ih, hh, biased = _names(module)
     hh_bias = module.use_bias and module.hh_bias
     if not (module.use_bias and (hh_bias or isinstance(module, ElmanCell | LSTMCell))):
@@ -127,10 +133,10 @@ def to_flax(module: Cell | Recurrent, params: Params) -> Params:
         {'h': {'kernel': (4, 4)}, 'i': {'bias': (4,), 'kernel': (3, 4)}}
     """
     if isinstance(module, Recurrent):
-        return {"cell": to_flax(module.cell, params["cell"])}
+        return {"cell": to_flax(cast(Cell, module.cell), params["cell"])}
     ih, hh, biased = _names(module)
-    theirs = {}
-    biases = {}
+    theirs: dict[str, Any] = {}
+    biases: dict[str, jax.Array] = {}
     for names, part in ((ih, params["ih"]), (hh, params["hh"])):
         bias = part.get("bias", jnp.zeros(part["kernel"].shape[-1]))
         kernels = jnp.split(part["kernel"], len(names), axis=-1)
@@ -150,8 +156,9 @@ def _check(cell, params, names, biased):
         for name, parts in params.items()
         for part, array in parts.items()
     }
-    (inputs, *_) = given.get(f"{names[0]}/kernel", ("input",))
-    expected = {}
+    kernel: tuple[Any, ...] = given.get(f"{names[0]}/kernel", ("input",))
+    (inputs, *_) = kernel
+    expected: dict[str, tuple[Any, ...]] = {}
     for name in names:
         width = inputs if name.startswith("i") else cell.features
         expected[f"{name}/kernel"] = (width, cell.features)

@@ -3,7 +3,9 @@
 Every classifier is called as ``model.apply({"params": params}, tokens, seq_lengths,
 initial_carry)`` and returns logits. What else happened inside comes out through Flax's
 ``sow``: with ``mutable=["intermediates"]`` the collection holds ``states`` (the outputs
-of every step), ``carry`` (the final carry) and, with attention, ``attention``.
+of every step), ``carry`` (the final carry) and, with attention, ``attention``; under
+the name of each recurrent layer ``carries`` and ``gates``, see
+:class:`rnnjax.Recurrent`.
 """
 
 import flax.linen as nn
@@ -11,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.attention import AttentionPooling
-from rnnjax.cells import Carry, ElmanCell, SumCell, hidden
+from rnnjax.cells import Activation, Carry, ElmanCell, SumCell, hidden
 from rnnjax.linear import Linear, rows, uniform
 from rnnjax.masks import length_mask
 from rnnjax.recurrent import GRU, LSTM, Elman, Recurrent, Stack
@@ -20,7 +22,10 @@ STACKS: dict[str, type[Stack]] = {"rnn": Elman, "gru": GRU, "lstm": LSTM}
 
 
 def joint_cell(
-    features: int, activation: str, vocab_size: int, dtype: jnp.dtype | None = None
+    features: int,
+    activation: Activation,
+    vocab_size: int,
+    dtype: jnp.dtype | None = None,
 ) -> ElmanCell:
     """An Elman cell that is one ``nn.Linear`` on the input and the hidden, joined.
 
@@ -95,12 +100,16 @@ class JointClassifier(NameClassifier):
         activation: ``identity`` in lesson 000, whose cell has none; ``tanh`` in 001.
     """
 
-    activation: str = "tanh"
+    activation: Activation = "tanh"
 
     @nn.compact
     def __call__(
-        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
-    ):
+        self,
+        tokens: jax.Array,
+        seq_lengths: jax.Array | None = None,
+        initial_carry: Carry | None = None,
+        deterministic: bool = True,
+    ) -> jax.Array:
         cell = joint_cell(
             self.hidden_size, self.activation, self.vocab_size, self.dtype
         )
@@ -124,8 +133,12 @@ class StackClassifier(NameClassifier):
 
     @nn.compact
     def __call__(
-        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
-    ):
+        self,
+        tokens: jax.Array,
+        seq_lengths: jax.Array | None = None,
+        initial_carry: Carry | None = None,
+        deterministic: bool = True,
+    ) -> jax.Array:
         stack = STACKS[self.kind](
             self.hidden_size,
             num_layers=self.num_layers,
@@ -145,8 +158,12 @@ class AttentionClassifier(NameClassifier):
 
     @nn.compact
     def __call__(
-        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
-    ):
+        self,
+        tokens: jax.Array,
+        seq_lengths: jax.Array | None = None,
+        initial_carry: Carry | None = None,
+        deterministic: bool = True,
+    ) -> jax.Array:
         gru = GRU(
             self.hidden_size,
             vocab_size=self.vocab_size,
@@ -173,8 +190,12 @@ class PreviousStateClassifier(NameClassifier):
 
     @nn.compact
     def __call__(
-        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
-    ):
+        self,
+        tokens: jax.Array,
+        seq_lengths: jax.Array | None = None,
+        initial_carry: Carry | None = None,
+        deterministic: bool = True,
+    ) -> jax.Array:
         if seq_lengths is None:
             seq_lengths = jnp.full(tokens.shape[:-1], tokens.shape[-1])
         cell = joint_cell(self.hidden_size, "sigmoid", self.vocab_size, self.dtype)
@@ -211,7 +232,7 @@ class JointLinear(nn.Module):
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, tokens, h):
+    def __call__(self, tokens: jax.Array, h: jax.Array) -> jax.Array:
         init = uniform(self.vocab_size + h.shape[-1])
         ih = Linear(self.features, True, init, init, self.vocab_size, name="ih")
         hh = Linear(self.features, False, init, dtype=self.dtype, name="hh")
@@ -232,7 +253,9 @@ class PaddedClassifier(NameClassifier):
     max_length: int = 18
     mlp_size: int = 256
 
-    def zero_padded(self, tokens, seq_lengths):
+    def zero_padded(
+        self, tokens: jax.Array, seq_lengths: jax.Array | None
+    ) -> jax.Array:
         """Tokens ``(*batch, max_length)``, -1 (the zero vector) at padding."""
         missing = self.max_length - tokens.shape[-1]
         if missing < 0:
@@ -253,8 +276,12 @@ class MLPClassifier(PaddedClassifier):
 
     @nn.compact
     def __call__(
-        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
-    ):
+        self,
+        tokens: jax.Array,
+        seq_lengths: jax.Array | None = None,
+        initial_carry: Carry | None = None,
+        deterministic: bool = True,
+    ) -> jax.Array:
         tokens = self.zero_padded(tokens, seq_lengths)
         x = OneHotLinear(self.mlp_size, self.vocab_size, name="mlp_0")(tokens)
         x = Linear(self.mlp_size, dtype=self.dtype, name="mlp_2")(jax.nn.relu(x))
@@ -279,9 +306,10 @@ class OneHotLinear(nn.Module):
     vocab_size: int
 
     @nn.compact
-    def __call__(self, tokens):
+    def __call__(self, tokens: jax.Array) -> jax.Array:
         num_inputs = tokens.shape[-1] * self.vocab_size
         kernel, bias = Linear(self.features, name="linear").weights(num_inputs)
+        assert bias is not None
         # Step t owns the rows from t * vocab_size on.
         first = jnp.arange(tokens.shape[-1]) * self.vocab_size
         index = jnp.where(tokens < 0, -1, tokens + first)
@@ -293,8 +321,12 @@ class AllStatesClassifier(PaddedClassifier):
 
     @nn.compact
     def __call__(
-        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
-    ):
+        self,
+        tokens: jax.Array,
+        seq_lengths: jax.Array | None = None,
+        initial_carry: Carry | None = None,
+        deterministic: bool = True,
+    ) -> jax.Array:
         tokens = self.zero_padded(tokens, seq_lengths)
         cell = SumCell(
             self.hidden_size,
@@ -324,8 +356,12 @@ class DropoutClassifier(PaddedClassifier):
 
     @nn.compact
     def __call__(
-        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
-    ):
+        self,
+        tokens: jax.Array,
+        seq_lengths: jax.Array | None = None,
+        initial_carry: Carry | None = None,
+        deterministic: bool = True,
+    ) -> jax.Array:
         tokens = self.zero_padded(tokens, seq_lengths)
         stack = Elman(
             self.hidden_size,
@@ -386,7 +422,14 @@ class CharLM(nn.Module):
     kind: str = "lstm"
 
     @nn.compact
-    def __call__(self, tokens, carry=None, deterministic=True, *, reset=None):
+    def __call__(
+        self,
+        tokens: jax.Array,
+        carry: Carry | None = None,
+        deterministic: bool = True,
+        *,
+        reset: jax.Array | None = None,
+    ) -> tuple[Carry, jax.Array]:
         stack = STACKS[self.kind](
             self.hidden_size,
             num_layers=self.num_layers,
@@ -425,8 +468,12 @@ class BidirectionalClassifier(NameClassifier):
 
     @nn.compact
     def __call__(
-        self, tokens, seq_lengths=None, initial_carry=None, deterministic=True
-    ):
+        self,
+        tokens: jax.Array,
+        seq_lengths: jax.Array | None = None,
+        initial_carry: Carry | None = None,
+        deterministic: bool = True,
+    ) -> jax.Array:
         if seq_lengths is None:
             seq_lengths = jnp.full(tokens.shape[:-1], tokens.shape[-1])
         mask = length_mask(seq_lengths, tokens.shape[-1])

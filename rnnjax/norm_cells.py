@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cells import Cell, LSTMCarry
+from rnnjax.equations import GRUGates, LSTMGates, lstm_gates
 from rnnjax.recurrent import Stack
 
 
@@ -58,13 +59,16 @@ class LayerNormGRUCell(Cell):
         self.in_norm, self.hn_norm = _norm(self.use_bias), _norm(self.use_bias)
 
     def step(self, carry: jax.Array, ih: jax.Array) -> tuple[jax.Array, jax.Array]:
+        _, z, n = self.gate_values(carry, ih)
+        carry = (1 - z) * n + z * carry
+        return carry, carry
+
+    def gate_values(self, carry: jax.Array, ih: jax.Array) -> GRUGates:
         irz, in_ = jnp.split(ih, [2 * self.features], axis=-1)
         hrz, hn = jnp.split(self.hh(carry), [2 * self.features], axis=-1)
         rz = jax.nn.sigmoid(self.ih_norm(irz) + self.hh_norm(hrz))
         r, z = jnp.split(rz, 2, axis=-1)
-        n = jnp.tanh(self.in_norm(in_) + r * self.hn_norm(hn))
-        carry = (1 - z) * n + z * carry
-        return carry, carry
+        return GRUGates(r=r, z=z, n=jnp.tanh(self.in_norm(in_) + r * self.hn_norm(hn)))
 
     @property
     def has_pure_update(self) -> bool:
@@ -116,18 +120,22 @@ class LayerNormLSTMCell(Cell):
         self.c_norm = _norm(self.use_bias)
 
     def step(self, carry: LSTMCarry, ih: jax.Array) -> tuple[LSTMCarry, jax.Array]:
-        gates = self.ih_norm(ih) + self.hh_norm(self.hh(carry.h))
-        i, f, g, o = jnp.split(gates, 4, axis=-1)
-        c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(self.c_norm(c))
+        i, f, g, o = self.gate_values(carry, ih)
+        c = f * carry.c + i * g
+        h = o * jnp.tanh(self.c_norm(c))
         return LSTMCarry(h, c), h
+
+    def gate_values(self, carry: LSTMCarry, ih: jax.Array) -> LSTMGates:
+        return lstm_gates(self.ih_norm(ih) + self.hh_norm(self.hh(carry.h)))
 
     @property
     def has_pure_update(self) -> bool:
         return False
 
     @nn.nowrap
-    def initialize_carry(self, rng, input_shape):
+    def initialize_carry(
+        self, rng: jax.Array | None, input_shape: tuple[int, ...]
+    ) -> LSTMCarry:
         zeros = super().initialize_carry(rng, input_shape)
         return LSTMCarry(h=zeros, c=zeros)
 

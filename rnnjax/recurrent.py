@@ -10,7 +10,16 @@ from rnnjax.cells import Activation, Carry, Cell, ElmanCell, GRUCell, LSTMCell, 
 from rnnjax.linear import Initializer, is_tokens
 from rnnjax.masks import length_mask
 from rnnjax.remat import run_in_chunks
-from rnnjax.time_loop import Static, Steps, Weights, hold, recurrence, select
+from rnnjax.time_loop import (
+    Static,
+    Steps,
+    Weights,
+    begin,
+    hold,
+    nudged,
+    recurrence,
+    select,
+)
 
 
 class Recurrent(nn.Module):
@@ -45,8 +54,19 @@ class Recurrent(nn.Module):
 
     Returns:
         ``(carry, ys)``: the carry after the last real step, and the outputs ``(*batch,
-        time, features)``. The carry after every step (an LSTM's :math:`c`, say) is
-        sown: with ``mutable=["intermediates"]`` it is ``carries``, 0 at padding.
+        time, features)``.
+
+    Variables:
+        With ``mutable=["intermediates"]`` two things are sown, ``(*batch, time,
+        features)`` each, 0 at padding: ``carries``, the carry after every step (an
+        LSTM's :math:`c`, say), and ``gates``, what the gates let through at every step,
+        by the names of the cell's equations. They are computed only then, from the
+        carries and in one piece.
+
+        What stands in the collection ``perturbations`` under ``carries``, in the shape
+        of those sown, is added to the carry after each real step (of a cell that is not
+        rnnjax's: to the carry, not to the output). The gradient with respect to it, at
+        0, is that with respect to the carry.
 
     Raises:
         ValueError: If a shape does not agree with that of ``inputs``.
@@ -98,19 +118,28 @@ class Recurrent(nn.Module):
             last = jnp.zeros_like(reset[..., :1])
             reset = jnp.concatenate([reset[..., 1:], last], axis=-1)
         time_axis = len(batch)
-        xs = jnp.moveaxis(inputs, time_axis, 0)
-        steps = Steps(
-            *(None if s is None else jnp.moveaxis(s, -1, 0) for s in (mask, reset))
+        nudge: Carry | None = self.get_variable("perturbations", "carries")
+        xs, *parts = jax.tree.map(
+            lambda x: jnp.moveaxis(x, time_axis, 0), (inputs, mask, reset, nudge)
         )
+        steps, first = Steps(*parts), carry
         if self.remat:
             carry, outputs = run_in_chunks(Recurrent._run, self, carry, xs, steps)
         else:
             carry, outputs = self._run(carry, xs, steps)
-        if mask is not None:
+        gates = None
+        if self.is_mutable_collection("intermediates"):
+            gates = self._gates(first, outputs[1], xs, steps)
+        outputs = (*outputs, gates)
+        if steps.mask is not None:
             zeros = jax.tree.map(jnp.zeros_like, outputs)
             outputs = select(steps.mask, outputs, zeros)
-        ys, carries = jax.tree.map(lambda x: jnp.moveaxis(x, 0, time_axis), outputs)
+        ys, carries, gates = jax.tree.map(
+            lambda x: jnp.moveaxis(x, 0, time_axis), outputs
+        )
         self.sow("intermediates", "carries", carries)
+        if gates is not None:
+            self.sow("intermediates", "gates", gates)
         return carry, ys
 
     def _run(self, carry, xs, steps):
@@ -126,12 +155,28 @@ class Recurrent(nn.Module):
         carry, carries = recurrence(static, weights, ih, carry, steps)
         return carry, (hidden(carries), carries)
 
+    def _gates(self, first, carries, xs, steps):
+        """The gates of all steps, side by side, from what each began with."""
+        if not isinstance(self.cell, Cell):
+            return None
+
+        def before(first, carries):
+            if self.reverse:
+                return jnp.concatenate([carries, first[None]])[1:]
+            return jnp.concatenate([first[None], carries])[:-1]
+
+        carries = begin(steps.reset, jax.tree.map(before, first, carries))
+        return self.cell.gate_values(carries, self.cell.ih(xs))
+
     def _scan(self, step, carry, xs, steps):
         def body(cell, carry, x_and_steps):
-            x, (mask, reset) = x_and_steps
+            x, (mask, reset, nudge) = x_and_steps
             if reset is not None:
                 carry = select(reset, _fresh(cell, reset.shape), carry)
             new, y = step(cell, carry, x)
+            if nudge is not None:
+                new = nudged(new, nudge)
+                y = hidden(new) if isinstance(cell, Cell) else y
             carry = hold(mask, new, carry)
             return carry, (y, carry)
 

@@ -10,6 +10,7 @@ Source: Chen et al., 2016, https://arxiv.org/abs/1604.06174, section 4.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -21,7 +22,7 @@ from rnnjax.time_loop import Steps
 
 def run_in_chunks(
     run: Callable, module: nn.Module, carry: Carry, xs: jax.Array, steps: Steps
-) -> tuple[Carry, object]:
+) -> tuple[Carry, Any]:
     """``run(module, carry, xs, steps)``, chunk by chunk, each behind ``nn.remat``.
 
     Args:

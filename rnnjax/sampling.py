@@ -125,6 +125,7 @@ def read(
     Returns:
         The point after the prompt.
     """
+    logits: Any  # Flax declares what apply returns with ``mutable``, too
     carry, logits = model.apply({"params": params}, tokens, carry)
     return Point(carry, logits[:, -1], jnp.array(0))
 
@@ -159,6 +160,7 @@ def generate(
         step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, point.num_drawn)
         draw = jax.vmap(functools.partial(choose, choice=choice))
         tokens = draw(step_keys, point.logits)
+        logits: Any
         carry, logits = model.apply({"params": params}, tokens[:, None], point.carry)
         return Point(carry, logits[:, 0], point.num_drawn + 1), tokens
 

@@ -34,14 +34,14 @@ def to_alphabet(text: str, alphabet: str) -> str:
     return "".join(c for c in decomposed if c in alphabet)
 
 
-# Letters that Unicode does not take apart into a base and an accent.
-_LETTERS = {
+SPELLINGS = {
     "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o",
     "Ø": "O", "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ł": "l",
     "Ł": "L", "ħ": "h", "Ħ": "H", "ı": "i", "ŋ": "ng", "Ŋ": "NG", "ŧ": "t", "Ŧ": "T",
     "\N{NO-BREAK SPACE}": " ", "’": "'", "‘": "'", "ʼ": "'", "ʹ": "'", "‐": "-",
     "‑": "-", "–": "-", "—": "-",
 }  # fmt: skip
+"""How ASCII spells what Unicode does not take apart into a base and an accent."""
 
 
 def transliterate(text: str) -> str:
@@ -57,7 +57,7 @@ def transliterate(text: str) -> str:
         >>> transliterate("Ślusàrski-Łoś, Weiß")
         'Slusarski-Los, Weiss'
     """
-    text = "".join(_LETTERS.get(c, c) for c in text)
+    text = "".join(SPELLINGS.get(c, c) for c in text)
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
 

@@ -27,15 +27,18 @@ class Weights(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """Which steps count, ``(time, *batch)`` booleans each, or None.
+    """What is special about the steps: ``(time, *batch)`` booleans each, or None.
 
     Attributes:
         mask: False holds the carry.
         reset: True puts the carry back to zeros before the step.
+        nudge: ``(time, *batch, ...)``, what is added to the carry after the step (not
+            where it is held), or None.
     """
 
     mask: jax.Array | None = None
     reset: jax.Array | None = None
+    nudge: Carry | None = None
 
 
 class Static(NamedTuple):
@@ -67,11 +70,11 @@ def recurrence(
     """
 
     def step(carry, xs):
-        ih, (mask, reset) = xs
-        before = _begin(reset, carry)
+        ih, (mask, reset, nudge) = xs
+        before = begin(reset, carry)
         hh = _recur(static, weights, hidden(before))
         new = static.update(before, *joined(static.sums_maps, ih, hh))
-        carry = hold(mask, new, before)
+        carry = hold(mask, nudged(new, nudge), before)
         return carry, carry
 
     return jax.lax.scan(step, carry, (ih, steps), reverse=static.reverse)
@@ -80,31 +83,32 @@ def recurrence(
 @recurrence.defjvp
 def _recurrence_jvp(static, primals, tangents):
     weights, ih, carry, steps = primals
-    weights_dot, ih_dot, carry_dot, _ = tangents
+    weights_dot, ih_dot, carry_dot, (_, _, nudge_dot) = tangents
     scan = functools.partial(jax.lax.scan, reverse=static.reverse)
 
     def step(carry, xs):
-        ih, (mask, reset) = xs
-        before = _begin(reset, carry)
+        ih, (mask, reset, nudge) = xs
+        before = begin(reset, carry)
         hh = _recur(static, weights, hidden(before))
         # What is returned for `update_dot` is an array for each number that it needs.
         new, update_dot = jax.linearize(
             static.update, before, *joined(static.sums_maps, ih, hh)
         )
-        carry = hold(mask, new, before)
+        carry = hold(mask, nudged(new, nudge), before)
         return carry, (carry, hidden(before), update_dot)
 
     def step_dot(carry_dot, xs):
-        update_dot, (*others_dot, last_dot), (mask, reset) = xs
-        before_dot = _begin(reset, carry_dot)
+        update_dot, (*others_dot, last_dot), (mask, reset, nudge_dot) = xs
+        before_dot = begin(reset, carry_dot)
         last_dot += matmul(hidden(before_dot), weights.kernel, static.dtype)
         new_dot = update_dot(before_dot, *others_dot, last_dot)
-        carry_dot = hold(mask, new_dot, before_dot)
+        carry_dot = hold(mask, nudged(new_dot, nudge_dot), before_dot)
         return carry_dot, carry_dot
 
     last, (carries, h_before, update_dot) = scan(step, carry, (ih, steps))
     maps_dot = joined(static.sums_maps, ih_dot, _recur(static, weights_dot, h_before))
-    dots = scan(step_dot, carry_dot, (update_dot, maps_dot, steps))
+    steps_dot = steps._replace(nudge=nudge_dot)
+    dots = scan(step_dot, carry_dot, (update_dot, maps_dot, steps_dot))
     return (last, carries), dots
 
 
@@ -113,10 +117,16 @@ def _recur(static, weights, h):
     return product if weights.bias is None else product + weights.bias
 
 
-def _begin(reset, carry):
+def begin(reset: jax.Array | None, carry: Carry) -> Carry:
+    """The carry that a step begins with: zeros in the rows that are reset."""
     if reset is None:
         return carry
     return select(reset, jax.tree.map(jnp.zeros_like, carry), carry)
+
+
+def nudged(carry: Carry, nudge: Carry | None) -> Carry:
+    """The carry and what is added to it."""
+    return carry if nudge is None else jax.tree.map(jnp.add, carry, nudge)
 
 
 def hold(mask: jax.Array | None, new: Carry, old: Carry) -> Carry:

@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -98,7 +98,11 @@ def _(module: Cell) -> list[Entry]:
 
 
 def _stack(
-    layer_names, use_bias=True, projected=False, prefix="", path=""
+    layer_names: Iterable[str],
+    use_bias: bool = True,
+    projected: bool = False,
+    prefix: str = "",
+    path: str = "",
 ) -> list[Entry]:
     return [
         Entry(
@@ -110,7 +114,7 @@ def _stack(
     ]
 
 
-def _cell(ih_bias, hh_bias, projected) -> list[tuple[str, str]]:
+def _cell(ih_bias: bool, hh_bias: bool, projected: bool) -> list[tuple[str, str]]:
     parts = [("weight_ih", "ih/kernel"), ("weight_hh", "hh/kernel")]
     parts += [("bias_ih", "ih/bias")] * ih_bias + [("bias_hh", "hh/bias")] * hh_bias
     return parts + [("weight_hr", "hr/kernel")] * projected
@@ -308,19 +312,23 @@ def _to_numpy(tensor: Any) -> np.ndarray:
     return np.asarray(tensor)
 
 
-def _input_width(module, first_weight, axis: int) -> int | None:
+def _input_width(
+    module: nn.Module, first_weight: np.ndarray | None, axis: int
+) -> int | None:
     """The width of the input: a layer's first weight tells it, a model knows it."""
     if not isinstance(module, Stack | Cell | Linear | MultiHeadAttention):
         return 0
-    known = first_weight is not None and first_weight.ndim == 2
-    return first_weight.shape[axis] if known else None
+    if first_weight is None or first_weight.ndim != 2:
+        return None
+    return first_weight.shape[axis]
 
 
-def _param_shapes(module, width: int | None) -> dict[str, tuple[int, ...]]:
+def _param_shapes(module: nn.Module, width: int | None) -> dict[str, tuple[int, ...]]:
     """Shapes of the module's parameters, by path."""
     if width is None:
         width = getattr(module, "num_heads", 1)
     inputs = jax.ShapeDtypeStruct((1, width), jnp.float32)
+    args: tuple[Any, ...]
     if isinstance(module, Cell):
         args = (module.initialize_carry(None, (1, 1)), inputs)
     elif isinstance(module, MultiHeadAttention):
@@ -336,7 +344,9 @@ def _param_shapes(module, width: int | None) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _torch_shape(entry: Entry, shapes) -> tuple[int, ...]:
+def _torch_shape(
+    entry: Entry, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[int, ...]:
     parts = [shapes[path] for path in entry.paths]
     if len(parts[0]) == 1:
         return parts[0]

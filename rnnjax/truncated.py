@@ -128,6 +128,7 @@ def window_losses(
         (1, 3)
     """
     tokens = tokens.astype(jnp.int32)
+    logits: Any  # Flax declares what apply returns with ``mutable``, too
     carry, logits = model.apply(
         {"params": params},
         tokens[..., :-1],
