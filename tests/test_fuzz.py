@@ -3,17 +3,15 @@
 import json
 
 import pytest
+import untrained
 from campaign import fuzz
 from campaign.programs import SAMPLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from train import charlm, charlm_task, names, predict, sample, streams, training
-from train.datasets import load_names
+from train import predict, sample
 from train.recipes import SETTINGS
-from train.run_directory import RunDirectory
-from train.task import make_task
 
 
 def few(number: int) -> settings:
@@ -27,29 +25,16 @@ def home(tmp_path_factory):
     set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
 
 
-# Runs before their first update: the answers do not matter, and training takes longer.
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
-    config = names.Config(recipe="practical", hidden_size=8)
-    settings, data = config.settings("linear"), load_names(SAMPLE / "names")
-    task = make_task("practical", "linear", settings, data, [0])
     path = tmp_path_factory.mktemp("names")
-    run = RunDirectory.open(path, names.describe(config, task))
-    run.write_params(task.trainer.model, training.start(task).state.params)
-    return path
+    return untrained.names_run(path, "practical", "linear", hidden_size=8)
 
 
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory):
-    config = charlm.Config(hidden_size=8, text=SAMPLE / "script.txt")
-    text = streams.read_text(config.text, "shakespeare", joined=False)
-    found = streams.survey(text, config.tokens)
     path = tmp_path_factory.mktemp("charlm")
-    tokens = streams.tokenize(text, found.codec, path / "tokens.bin")
-    task = charlm_task.make_task(config, text, found.codec, tokens)
-    run = RunDirectory.open(path, charlm.describe(config, text.source, found))
-    run.write_params(task.trainer.model, charlm_task.start(task).params)
-    return path
+    return untrained.charlm_run(path, SAMPLE / "script.txt", hidden_size=8)
 
 
 @pytest.fixture(scope="module")

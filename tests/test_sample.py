@@ -1,5 +1,6 @@
 """`train.sample`: drawing, stopping, scoring, and every bad input in one line."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -11,9 +12,10 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import untrained
 
 from rnnjax.truncated import window_losses
-from train import charlm, charlm_task, sample, streams
+from train import charlm, charlm_config, sample
 from train.cli import InputError
 from train.run_directory import RunDirectory
 
@@ -41,23 +43,16 @@ def run_of(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs")
     source = directory / "text.txt"
     source.write_text(TEXT, encoding="utf-8")
-    sizes = {"hidden_size": 8, "batch_size": 3, "window": 5, "text": source}
-    configs = {
-        "shakespeare": charlm.Config(out=directory / "ours", **sizes),
-        "bytes": charlm.Config(tokens="bytes", out=directory / "bytes", **sizes),
-        "lab": charlm.Config("lab", out=directory / "lab", mlp_size=8, **sizes),
+    sizes = {"hidden_size": 8, "batch_size": 3, "window": 5}
+    flags = {
+        "shakespeare": {},
+        "bytes": {"tokens": "bytes"},
+        "lab": {"recipe": "lab", "mlp_size": 8},
     }
 
     @functools.cache
     def run(name: str) -> Path:
-        config, lab = configs[name], name == "lab"
-        text = streams.read_text(source, "friends", joined=lab)
-        found = streams.survey(text, config.tokens, "$" if lab else "\n")
-        tokens = streams.tokenize(text, found.codec, directory / "none")
-        task = charlm_task.make_task(config, text, found.codec, tokens)
-        run = RunDirectory.open(config.out, charlm.describe(config, "a test", found))
-        run.write_params(task.trainer.model, charlm_task.start(task).params)
-        return config.out
+        return untrained.charlm_run(directory / name, source, **sizes, **flags[name])
 
     return run
 
@@ -178,7 +173,8 @@ def test_score_by_hand(run_of, draw, tmp_path):
         ({"top_p": 1.5}, "--top-p is 1.5; expected more than 0, at most 1"),
         ({"temperature": -1.0}, "--temperature is -1.0; expected at least 0"),
         ({"temperature": math.nan}, "--temperature is nan; expected at least 0"),
-        ({"seed": -1}, "--seed is -1; expected at least 0"),
+        ({"seed": -1}, "--seed is -1; expected 0 to 2,147,483,647"),
+        ({"seed": 2**31}, "--seed is 2147483648; expected 0 to 2,147,483,647"),
         ({"stop": ""}, "--stop is empty; expected at least one character"),
     ],
     ids=str,
@@ -214,7 +210,8 @@ def test_wrong_runs(run_of, draw, tmp_path):
         draw(tmp_path)
 
 
-def test_as_a_person_runs_them(tmp_path):
+def test_as_a_person_runs_them(tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")
     out = tmp_path / "run"
     sizes = ["--hidden-size", 8, "--batch-size", 4, "--window", 20]
     trained = program("charlm", "--epochs", 1, "--out", out, *sizes)
@@ -225,14 +222,16 @@ def test_as_a_person_runs_them(tmp_path):
     assert drawn.stdout.startswith("The ")
 
 
-def test_lab_as_a_person_runs_it(tmp_path):
+def test_lab_shows_what_it_writes(tmp_path, capsys, monkeypatch, no_pictures):
+    monkeypatch.setenv("RNNJAX_OFFLINE", "1")
+    often = dataclasses.replace(charlm_config.RECIPES["lab"], sample_every=2)
+    monkeypatch.setitem(charlm_config.RECIPES, "lab", often)
     out = tmp_path / "run"
-    sizes = ["--hidden-size", 8, "--mlp-size", 8]
-    trained = program("charlm", "--recipe", "lab", "--epochs", 50, "--out", out, *sizes)
-    assert trained.returncode == 0, trained.stderr
-    assert "They " in trained.stdout and "Professor " in trained.stdout
+    charlm.main(charlm.Config("lab", epochs=2, out=out, hidden_size=8, mlp_size=8))
+    printed = capsys.readouterr().out
+    assert "They " in printed and "Professor " in printed
     samples = (out / "samples.txt").read_text()
-    assert samples.startswith("epoch 50, loss ")
+    assert samples.startswith("epoch 2, loss ")
 
 
 @pytest.mark.skipif(

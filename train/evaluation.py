@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.text import pad
@@ -114,14 +115,14 @@ def attention_of(trainer: Trainer, params, texts: list[str], vocabulary) -> list
     padded = pad([vocabulary.encode(text) for text in texts])
 
     def attend(params):
-        return _forward(trainer.model, params, *padded, None)[1]
+        return forward(trainer.model, params, *padded)[1]
 
     if jax.eval_shape(attend, params) is None:
         return []
-    weights = attend(params)
+    # To NumPy first: JAX would compile a slice for each length.
+    weights = np.asarray(attend(params))
     return [
-        Look(text, np.asarray(row[: len(text)]))
-        for text, row in zip(texts, weights, strict=True)
+        Look(text, row[: len(text)]) for text, row in zip(texts, weights, strict=True)
     ]
 
 
@@ -134,8 +135,7 @@ def logits_and_attention(
         model: The classifier.
         params: Its parameters.
         tokens: ``(time,)``.
-        carry: What the recipe's recurrence starts from; a random state is always the
-            same one here, so that a name has one answer.
+        carry: What the recipe's recurrence starts from, see :func:`forward`.
 
     Returns:
         ``(classes,)`` logits, and ``(time,)`` weights or None.
@@ -143,20 +143,35 @@ def logits_and_attention(
     # One of a few lengths, so that many names need few compilations.
     width = max(8, 2 ** int(np.ceil(np.log2(len(tokens)))))
     width = min(width, getattr(model, "max_length", width))
-    padded = pad([tokens], width)
-    start = None
-    if carry == "random":
-        start = random_carry(jax.random.key(0), 1, model.hidden_size)
-    logits, weights = _forward(model, params, *padded, start)
+    logits, weights = forward(model, params, *pad([tokens], width), carry)
     if weights is not None:
         weights = np.asarray(weights[0, : len(tokens)])
     return np.asarray(logits[0]), weights
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _forward(model, params, tokens, seq_lengths, carry):
+@functools.partial(jax.jit, static_argnames=("model", "carry"))
+def forward(
+    model: nn.Module, params, tokens, seq_lengths, carry: CarryKind = "zeros"
+) -> tuple[jax.Array, jax.Array | None]:
+    """Logits of a padded batch, and where attention looked.
+
+    Args:
+        model: The classifier.
+        params: Its parameters.
+        tokens: ``(batch, time)``.
+        seq_lengths: ``(batch,)``.
+        carry: What the recipe's recurrence starts from; a random state is always the
+            same one here, so that a name has one answer.
+
+    Returns:
+        ``(batch, classes)`` logits, and ``(batch, time)`` weights or None.
+    """
+    start = None
+    if carry == "random":
+        row = random_carry(jax.random.key(0), 1, model.hidden_size)
+        start = jnp.broadcast_to(row, (tokens.shape[0], model.hidden_size))
     logits, sown = model.apply(
-        {"params": params}, tokens, seq_lengths, carry, mutable=["intermediates"]
+        {"params": params}, tokens, seq_lengths, start, mutable=["intermediates"]
     )
     (weights,) = sown.get("intermediates", {}).get("attention", (None,))
     return logits, weights

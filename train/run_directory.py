@@ -52,6 +52,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    with _replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
@@ -322,12 +328,12 @@ def count(params: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def open_trained(path: Path, program: str) -> RunDirectory:
+def open_trained(path: Path, *programs: str) -> RunDirectory:
     """Open a run to use what it learnt.
 
     Args:
         path: Its directory.
-        program: Which program made it: ``names`` or ``charlm``.
+        *programs: Which programs may have made it: ``names``, ``charlm``.
 
     Returns:
         The run.
@@ -335,17 +341,18 @@ def open_trained(path: Path, program: str) -> RunDirectory:
     Raises:
         InputError: If it is no run, or one of another program.
     """
+    makers = " or ".join(f"python -m train.{program}" for program in programs)
     if not (path / "config.json").is_file():
         raise InputError(
-            f"{path} is no run directory (no config.json); expected one that "
-            f"python -m train.{program} made"
+            f"{path} is no run directory (no config.json); expected one that {makers} "
+            "made"
         )
     run = RunDirectory(path)
     made_by = run.config.get("program")
-    if made_by != program:
+    if made_by not in programs:
         raise InputError(
-            f"{path} is a run of {made_by}; expected one of {program}, made by "
-            f"python -m train.{program}"
+            f"{path} is a run of {made_by}; expected one of {' or '.join(programs)}, "
+            f"made by {makers}"
         )
     return run
 

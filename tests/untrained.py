@@ -1,0 +1,37 @@
+"""Runs before their first update, for tests to which the answers do not matter."""
+
+from pathlib import Path
+
+import jax
+
+from train import charlm, charlm_task, names, streams, training
+from train.datasets import load_names
+from train.recipes import models_of
+from train.run_directory import RunDirectory
+from train.task import make_task
+
+SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample"
+
+
+def names_run(out: Path, recipe: str, model: str, **flags) -> Path:
+    """A run of ``train.names`` on the bundled names."""
+    assert model in models_of(recipe)
+    config = names.Config(recipe=recipe, model=model, **flags)
+    data = load_names(SAMPLE / "names")
+    task = make_task(recipe, model, config.settings(model), data, [0])
+    run = RunDirectory.open(out, names.describe(config, task))
+    run.write_params(task.trainer.model, training.start(task).state.params)
+    return out
+
+
+def charlm_run(out: Path, text: Path, **flags) -> Path:
+    """A run of ``train.charlm`` on a text."""
+    config = charlm.Config(text=text, **flags)
+    lab = config.recipe == "lab"
+    read = streams.read_text(text, "friends" if lab else "shakespeare", joined=lab)
+    found = streams.survey(read, config.tokens, "$" if lab else "\n")
+    run = RunDirectory.open(out, charlm.describe(config, "a test", found))
+    model = charlm_task.make_model(config, found.codec)
+    tokens = jax.numpy.zeros((1, 1), int)
+    run.write_params(model, jax.jit(model.init)(jax.random.key(0), tokens)["params"])
+    return out
