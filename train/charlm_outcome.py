@@ -85,6 +85,7 @@ def finish(
         "compile_seconds": compile_seconds,
         "wall_seconds": time.perf_counter() - STARTED,
         "device": device_line(),
+        "sample": text,
     }
     write_json(directory.path / "summary.json", summary)
     return summary
@@ -95,5 +96,8 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     lines = {"train": [(r["epoch"], r["train_loss"]) for r in records]}
     if points := [(r["epoch"], r["val_loss"]) for r in records if "val_loss" in r]:
         lines["validation"] = points
-    curves = {name: tuple(zip(*line, strict=True)) for name, line in lines.items()}
+    curves = {
+        name: ([x for x, _ in line], [y for _, y in line])
+        for name, line in lines.items()
+    }
     plots.curves(path, curves, "epoch", "loss (nats per character)")

@@ -11,7 +11,8 @@ from train import STARTED, plots
 from train import batches as plans
 from train.classification import Report, table
 from train.cli import printable
-from train.evaluation import attention_of
+from train.evaluation import Look, attention_of
+from train.findings import find
 from train.run_directory import RunDirectory, count, device_line, write_json
 from train.task import Task
 from train.training import Progress, logits_for, replica_of, report_of
@@ -29,7 +30,19 @@ def finish(
     reports = [report_of(task, each, i, "test") for i, each in enumerate(logits)]
     first = reports[0]
     print(f"\n{table(first, task.languages)}\n")
-    draw(task, replicas[0], logits[0], first, directory)
+    draw(task, logits[0], first, directory)
+    looks, look_languages = draw_attention(task, replicas[0], directory.path / "plots")
+    test = task.replicas[0].split.test
+    findings = find(
+        first.confusion,
+        logits[0],
+        test.labels[: len(logits[0])],
+        test.names.tolist(),
+        looks,
+        look_languages,
+        task.languages,
+    )
+    write_json(directory.path / "findings.json", findings.to_json())
     directory.write_params(task.trainer.model, replicas[0])
     directory.write_model(task.trainer.model, replicas[0])
     summary = {
@@ -70,7 +83,7 @@ def finish(
     return summary
 
 
-def draw(task: Task, params, logits, figures: Report, directory: RunDirectory) -> None:
+def draw(task: Task, logits, figures: Report, directory: RunDirectory) -> None:
     """The pictures of a run, and some names with what the model makes of them."""
     pictures = directory.path / "plots"
     records = directory.metrics()
@@ -99,7 +112,6 @@ def draw(task: Task, params, logits, figures: Report, directory: RunDirectory) -
     plots.distributions(
         pictures / "distributions.png", names, labels, probs, task.languages
     )
-    draw_attention(task, params, pictures)
 
 
 def top(probs: np.ndarray, languages, num: int = 3) -> str:
@@ -108,8 +120,12 @@ def top(probs: np.ndarray, languages, num: int = 3) -> str:
     return ", ".join(f"{languages[i]} {100 * probs[i]:.1f} %" for i in order)
 
 
-def draw_attention(task: Task, params, pictures: Path) -> None:
-    """Where attention looks in some training names, noise included, if there is any."""
+def draw_attention(task: Task, params, pictures: Path) -> tuple[list[Look], list[str]]:
+    """Where attention looks in some training names, noise included, if there is any.
+
+    Returns:
+        The names that are drawn, and their languages; none without attention.
+    """
     rng = np.random.default_rng([task.replicas[0].seed, 3])
     train_split = task.replicas[0].split.train
     places = rng.choice(len(train_split.names), size=min(500, len(train_split.names)))
@@ -122,7 +138,7 @@ def draw_attention(task: Task, params, pictures: Path) -> None:
     texts = [train_split.names[i] + end for i, end in zip(places, noise, strict=True)]
     looks = attention_of(task.trainer, params, texts, task.vocabulary)
     if not looks:
-        return
+        return [], []
     print("\nwhere attention looks")
     for look_ in looks[:5]:
         print("  " + "  ".join(f"{printable(c):>4}" for c in look_.text))
@@ -140,3 +156,4 @@ def draw_attention(task: Task, params, pictures: Path) -> None:
     print(f"  mean of {len(looks)} training names: {line}")
     titles = [task.languages[train_split.labels[i]] for i in places[:8]]
     plots.attention(pictures / "attention.png", looks[:8], titles)
+    return looks[:8], titles
