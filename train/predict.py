@@ -21,13 +21,17 @@ import tyro
 from rnnjax.text import Vocabulary, to_alphabet, transliterate
 from rnnjax.torch_weights import from_torch
 from train import compilation_cache
-from train.cli import InputError, printable, run
+from train.cli import InputError, default, printable, run
 from train.evaluation import Look, logits_and_attention
 from train.recipes import SETTINGS, build_model
 from train.run_directory import RunDirectory, open_trained
+from train.updates import CarryKind
 
 MAX_CHARACTERS = 1000
 """A longer name is a mistake."""
+
+STRIPPING = ("practical", "workshop")
+"""The recipes that strip accents and know no other spelling."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +40,10 @@ class Config:
 
     run: Path
     """Run directory that python -m train.names made."""
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """The names; none asks for them, one a line."""
+    names: Annotated[
+        tuple[str, ...], tyro.conf.Positional, default("asks for them, one a line")
+    ] = ()
+    """The names."""
     json: bool = False
     """Print one JSON object a line, with all probabilities."""
     top: int = 3
@@ -64,7 +70,7 @@ class Classifier(NamedTuple):
     recipe: str
     model: nn.Module
     params: Any
-    carry: str
+    carry: CarryKind
     vocabulary: Vocabulary
     languages: tuple[str, ...]
     max_length: int | None
@@ -141,7 +147,7 @@ def spell(name: str, classifier: Classifier) -> str:
             f"the name has {len(text):,} characters; expected at most "
             f"{MAX_CHARACTERS:,}"
         )
-    if classifier.recipe in ("practical", "workshop"):
+    if classifier.recipe in STRIPPING:
         spelling = to_alphabet(text, alphabet)
     else:
         # A letter that training never saw may be known without its accent.
@@ -227,4 +233,4 @@ def main(config: Config) -> None:
 
 if __name__ == "__main__":
     compilation_cache.switch_on()
-    run(main, Config, "Tell the language of names with a trained run.")
+    run(main, Config, __doc__)
