@@ -1,14 +1,19 @@
 import errno
+import importlib
+import json
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from tqdm import tqdm
 
-from train import cli
+from train import charlm, cli, names
+from train.completion import PROGRAMS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,11 +40,17 @@ class Unchecked:
     """Steps to take."""
 
 
-def run(monkeypatch, *flags: str, main=lambda config: None, config_type=Config) -> int:
+def run(
+    monkeypatch,
+    *flags: str,
+    main=lambda config: None,
+    config_type=Config,
+    description="A program for the tests.",
+) -> int:
     """Return the exit code of a run with these flags."""
     monkeypatch.setattr(sys, "argv", ["program", *flags])
     try:
-        cli.run(main, config_type, "A program for the tests.")
+        cli.run(main, config_type, description)
     except SystemExit as stop:
         return stop.code
     return 0
@@ -93,6 +104,240 @@ def test_help_explains_every_field(monkeypatch, capsys):
 def test_misspelt_flag_gets_a_suggestion(monkeypatch, capsys):
     assert run(monkeypatch, "--stesp", "5") == 2
     assert "--steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags", [["--\x1b[31m"], ["--steps", "\x1b[31m"], ["\x1b]0;title\x07\u202e"]]
+)
+def test_what_was_typed_does_not_reach_the_terminal_as_a_command(
+    monkeypatch, capsys, flags
+):
+    on_a_terminal(monkeypatch)
+    assert run(monkeypatch, *flags) == 2
+    said = capsys.readouterr().err
+    assert said.isascii() or not set("\x1b\x07\u202e") & set(said)
+    assert "\\x1b" in said
+
+
+def on_a_terminal(monkeypatch):
+    """Let both streams be terminals that know colours."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+
+def test_help_has_colours_only_on_a_terminal_that_wants_them(monkeypatch, capsys):
+    on_a_terminal(monkeypatch)
+    run(monkeypatch, "--help")
+    coloured = capsys.readouterr().out
+    assert "\x1b[" in coloured
+    monkeypatch.setenv("NO_COLOR", "1")
+    run(monkeypatch, "--help")
+    plain = capsys.readouterr().out
+    assert "\x1b" not in plain and "Steps to take." in plain
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    run(monkeypatch, "--help")
+    assert capsys.readouterr().out == plain
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help_of_every_program(name, monkeypatch, capsys):
+    program = importlib.import_module(f"train.{name}")
+    assert (
+        run(
+            monkeypatch,
+            "--help",
+            config_type=program.Config,
+            description=program.__doc__,
+        )
+        == 0
+    )
+    out, err = capsys.readouterr()
+    assert err == "" and "\x1b" not in out
+    assert program.__doc__.partition("\n")[0] in out
+    flags, _, examples = out.partition("\nexamples:\n  python -m train.")
+    assert examples.startswith(name)
+    assert "{None}" not in flags and "(default: None)" not in flags
+    _, _, codes = out.partition("\nexit codes:\n")
+    codes = [line.split()[0] for line in codes.splitlines()]
+    assert codes == ["0", "1", "2", "130", "143", "141"]
+
+
+@pytest.mark.parametrize(
+    ("program", "groups"),
+    [
+        (names, "model data training output"),
+        (charlm, "model data training output"),
+        (importlib.import_module("train.sample"), "text drawing output"),
+    ],
+)
+def test_help_is_in_groups(program, groups, monkeypatch, capsys):
+    run(monkeypatch, "--help", config_type=program.Config)
+    out = capsys.readouterr().out
+    places = [out.index(f" {group} options ") for group in groups.split()]
+    assert places == sorted(places)
+
+
+def test_help_has_each_recipes_own_value(monkeypatch, capsys):
+    run(monkeypatch, "--help", config_type=names.Config)
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "(default: practical 10; blog 2; binary 30; best 10)" in said
+    assert "(default: practical 16; workshop 1; blog 1; binary 8 or 1; best 64)" in said
+
+
+def test_every_program_is_known():
+    found = {
+        path.stem
+        for path in (ROOT / "train").glob("*.py")
+        if "\nif __name__ ==" in path.read_text(encoding="utf-8")
+    }
+    assert found == set(PROGRAMS)
+
+
+@pytest.mark.parametrize("program", [names, charlm])
+def test_misspelt_flag_in_a_group_gets_a_suggestion(program, monkeypatch, capsys):
+    assert run(monkeypatch, "--learing-rate", "1", config_type=program.Config) == 2
+    said = capsys.readouterr().err
+    assert "--learning-rate FLOAT" in said and "Perhaps you meant" in said
+
+
+@dataclass(frozen=True)
+class Trainer(cli.Output):
+    pass
+
+
+def train(config):
+    print("progress")
+    for _ in tqdm(range(3), disable=None):
+        tqdm.write("written")
+    with cli.results({"accuracy": 0.5, "name": "é\x1b"}):
+        print("accuracy 50 %")
+        print(cli.command("train.predict", "--run", "a b"))
+
+
+LINES = "accuracy 50 %\npython -m train.predict --run 'a b'\n"
+NOTES = "progress\nwritten\nwritten\nwritten\n"
+SUMMARY = json.dumps({"accuracy": 0.5, "name": "é\x1b"}) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "out", "err"),
+    [
+        ([], NOTES + LINES, ""),
+        (["--quiet"], LINES, ""),
+        (["--json"], SUMMARY, NOTES + LINES),
+        (["--json", "--quiet"], SUMMARY, ""),
+    ],
+    ids=" ".join,
+)
+def test_quiet_and_json_of_a_training(flags, out, err, monkeypatch, capsys):
+    assert run(monkeypatch, *flags, main=train, config_type=Trainer) == 0
+    assert capsys.readouterr() == (out, err)
+    assert "\x1b" not in out
+    # They hold for one run, not for what is called afterwards.
+    train(None)
+    assert capsys.readouterr() == (NOTES + LINES, "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "has_bar"), [([], True), (["--json"], True), (["--quiet"], False)]
+)
+def test_a_terminal_gets_a_progress_bar_unless_quiet(
+    flags, has_bar, monkeypatch, capsys
+):
+    on_a_terminal(monkeypatch)
+    run(monkeypatch, *flags, main=train, config_type=Trainer)
+    assert ("it/s" in capsys.readouterr().err) == has_bar
+
+
+@pytest.mark.parametrize("flags", [["--quiet"], ["--quiet", "--json"]])
+def test_a_quiet_program_says_its_errors(flags, monkeypatch, capsys):
+    error = cli.InputError("no such run")
+    assert run(monkeypatch, *flags, main=fail_with(error), config_type=Trainer) == 2
+    assert capsys.readouterr() == ("", "error: no such run\n")
+
+
+@dataclass(frozen=True)
+class Writer(cli.Quiet):
+    pass
+
+
+def test_a_program_whose_output_is_its_result_keeps_it_when_quiet(monkeypatch, capsys):
+    def write(config):
+        print("the text")
+        cli.note("a remark")
+
+    run(monkeypatch, main=write, config_type=Writer)
+    assert capsys.readouterr() == ("the text\n", "a remark\n")
+    run(monkeypatch, "--quiet", main=write, config_type=Writer)
+    assert capsys.readouterr() == ("the text\n", "")
+
+
+def test_a_command_can_be_copied_but_commands_no_terminal():
+    said = cli.command("train.sample", "--run", Path("it's a\x1b[31mrun"), 3)
+    assert said == """python -m train.sample --run 'it'"'"'s a\\x1b[31mrun' 3"""
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """A few names and a short text."""
+    (tmp_path / "names").mkdir()
+    for language, letters in {"Ab": "ab", "Xy": "xy"}.items():
+        some = [a + b + c for a in letters for b in letters for c in "klmnop"]
+        (tmp_path / "names" / f"{language}.txt").write_text("\n".join(some))
+    (tmp_path / "text.txt").write_text("The carry goes on, and on.\n" * 12)
+    return tmp_path
+
+
+COMMON = {"steps": 3, "train_seconds": 1.5, "wall_seconds": 2.5, "train_loss": 2.25}
+NAMES = {"test_accuracy": 0.75, "test_loss": 1.25, "test_macro_f1": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("program", "flags", "summary", "follow_up"),
+    [
+        (
+            names,
+            "practical --data names",
+            COMMON | NAMES | {"test_names": 8},
+            "train.predict --run run NAME",
+        ),
+        (
+            charlm,
+            "lab --text text.txt --batch-size 2 --window 9 --mlp-size 4",
+            COMMON | {"recipe": "lab", "train_loss_without_dropout": 2.0},
+            "train.sample --run run",
+        ),
+    ],
+)
+def test_a_training_says_its_summary_and_what_to_do_next(
+    program, flags, summary, follow_up, sources, monkeypatch, capsys
+):
+    monkeypatch.chdir(sources)
+    monkeypatch.setattr(program, "train", lambda *_: (SimpleNamespace(step=3), 0.0))
+    monkeypatch.setattr(program, "finish", lambda *_: summary)
+    monkeypatch.setattr(program, "write_report", lambda path: path, raising=False)
+
+    def train(flag):
+        given = f"--recipe {flags} --hidden-size 4 --out run {flag}".split()
+        code = run(monkeypatch, *given, main=program.main, config_type=program.Config)
+        assert code == 0
+        return capsys.readouterr()
+
+    out, err = train("--json")
+    assert json.loads(out) == summary
+    lines = err.splitlines()
+    assert lines[0].startswith("device: ")
+    assert lines[-1] == f"python -m {follow_up}"
+    assert not {"\r", "\x1b"} & set(err)
+
+    # Not another configuration.
+    out, err = train("--quiet")
+    assert err == ""
+    assert out.splitlines()[-1] == f"python -m {follow_up}"
+    assert "device" not in out
 
 
 def test_input_error_is_one_line_and_2(monkeypatch, capsys):

@@ -38,6 +38,12 @@ def test_it_stops_where_it_is_told_to():
     assert "stopped after update 3; saved" in str(stop.stopped(3))
 
 
+def test_who_stops_it_is_told_the_directory():
+    with interruptible(3, Path("runs/a b")) as stop:
+        said = str(stop.stopped(3))
+    assert said.endswith("the same command with --out 'runs/a b' goes on")
+
+
 def test_a_thread_cannot_be_interrupted():
     seen = []
 

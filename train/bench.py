@@ -1,9 +1,9 @@
 """Measure rnnjax against what one would use instead, on this machine.
 
-python -m train.bench                                 # all rows, about 20 minutes
-python -m train.bench --rows lab,lstm --json bench.json
-python -m train.bench --quick                         # three rounds of everything
-python -m train.bench --growth growth.png             # what larger work costs
+    python -m train.bench                              # all rows, about 20 minutes
+    python -m train.bench --rows lab,lstm --json bench.json
+    python -m train.bench --quick                      # three rounds of everything
+    python -m train.bench --growth growth.png          # what larger work costs
 
 Every row is the same mathematics for all its contestants, which is checked before
 anything is timed; they take turns, so that a slow minute of the machine hits them all.
@@ -17,10 +17,10 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from train import growth
-from train.cli import InputError, printable, run
+from train.cli import InputError, default, printable, run
 from train.peers.rows import OURS, ROWS, Options
 from train.run_directory import write_json
 
@@ -29,22 +29,21 @@ from train.run_directory import write_json
 class Config:
     """Measure rnnjax against what one would use instead."""
 
-    rows: str | None = None
-    """Some of the rows, with commas between them (a wrong one lists them); else all."""
-    json: Path | None = None
+    rows: Annotated[str | None, default("all")] = None
+    """Some of the rows, with commas between them (a wrong one lists them)."""
+    json: Annotated[Path | None, default("none")] = None
     """File for all figures, raw seconds included."""
     repeats: int = 9
     """Rounds in which everyone is timed; figures are medians over them."""
     quick: bool = False
     """Only three rounds, and neither compilation nor memory."""
-    growth: Path | None = None
-    """Let the work grow instead, rnnjax alone, and draw into this PNG file what a
-    character costs then."""
+    growth: Annotated[Path | None, default("none")] = None
+    """PNG file: let the work of rnnjax alone grow, and draw what a character costs."""
     whole: bool = False
     """Run a lesson's program to its end, which is not extrapolated then."""
-    data: Path | None = None
+    data: Annotated[Path | None, default("fetched, or else the bundled sample")] = None
     """Directory with one <Language>.txt for each language."""
-    text: Path | None = None
+    text: Annotated[Path | None, default("fetched, or else the bundled sample")] = None
     """File in UTF-8 for the rows of lesson 002."""
 
     def __post_init__(self):
@@ -218,10 +217,11 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None:
         return ""
-    for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size or unit == "µs":
-            digits = max(0, 2 - len(str(int(seconds / size))) + 1)
-            return f"{seconds / size:.{digits}f} {unit}"
+    units = {"s": 1, "ms": 1e-3, "µs": 1e-6}
+    unit = next((unit for unit, size in units.items() if seconds >= size), "µs")
+    number = seconds / units[unit]
+    digits = max(0, 2 - len(str(int(number))) + 1)
+    return f"{number:.{digits}f} {unit}"
 
 
 def main(config: Config) -> None:
@@ -246,4 +246,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run(main, Config, "Measure rnnjax against what one would use instead.")
+    run(main, Config, __doc__)

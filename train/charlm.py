@@ -7,6 +7,7 @@ python -m train.charlm --recipe lab                   # lesson 002
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 from train import compilation_cache
@@ -14,8 +15,9 @@ from train.charlm_config import Config
 from train.charlm_outcome import finish
 from train.charlm_task import make_model, make_task, make_windows
 from train.charlm_training import train
-from train.cli import run
+from train.cli import Output, command, printable, results, run
 from train.interruption import interruptible
+from train.report import write_report
 from train.run_directory import RunDirectory, default_path, device_line
 from train.streams import LINE_END, Survey, read_text, survey, tokenize
 
@@ -23,7 +25,8 @@ from train.streams import LINE_END, Survey, read_text, survey, tokenize
 def describe(config: Config, source: str, found: Survey) -> dict[str, Any]:
     """What config.json says: all that decides a run, and what sample needs."""
     flags, settings = dataclasses.asdict(config), dataclasses.asdict(config.settings)
-    for name in ("out", "text", "checkpoint_every"):
+    said = [field.name for field in dataclasses.fields(Output)]
+    for name in ("text", "checkpoint_every", *said):
         del flags[name]
     del settings["checkpoint_every"]
     model = make_model(config, found.codec)
@@ -61,20 +64,28 @@ def main(config: Config, stop_after: float = math.inf) -> None:
     make_windows(config, found.num_tokens)
     path = config.out or default_path(config.recipe, "lstm")
     directory = RunDirectory.open(path, describe(config, text.source, found))
-    with directory.lock(), interruptible(stop_after) as stop:
+    with directory.lock(), interruptible(stop_after, path) as stop:
         tokens = tokenize(text, found.codec, path / "tokens.bin")
         task = make_task(config, text, found.codec, tokens)
         progress, compile_seconds = train(task, directory, stop)
-        if directory.outcome(progress.step):
+        summary = directory.outcome(progress.step)
+        if summary is not None:
             print(f"{path} is complete; nothing to do")
-            return
-        summary = finish(task, progress, compile_seconds, directory)
+        else:
+            summary = finish(task, progress, compile_seconds, directory)
+        write_report(path)
+    with results(summary):
+        tell(summary, path)
+
+
+def tell(summary: dict[str, Any], path: Path) -> None:
+    """Print what a run came to, and what to do next."""
     print(
         f"{summary['steps']:,} updates in {summary['train_seconds']:.1f} s, "
         f"{summary['wall_seconds']:.1f} s in all; training loss "
         f"{summary['train_loss']:.4f} nats per character"
     )
-    if lab:
+    if summary["recipe"] == "lab":
         print(
             f"{summary['train_loss_without_dropout']:.4f} with dropout off; lesson 002 "
             "trains on the whole text, so that there is no validation"
@@ -95,9 +106,10 @@ def main(config: Config, stop_after: float = math.inf) -> None:
                 "nanoGPT's estimate (random crops of 256): "
                 f"{summary['val_nats_per_char_of_random_crops']:.4f} nats"
             )
-    print(f"python -m train.sample --run {path}")
+    print(f"report: {printable(str(path / 'report.html'))}")
+    print(command("train.sample", "--run", path))
 
 
 if __name__ == "__main__":
     compilation_cache.switch_on()
-    run(main, Config, "Train a character language model.")
+    run(main, Config, __doc__)

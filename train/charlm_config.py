@@ -2,9 +2,9 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from train.cli import InputError
+from train.cli import InputError, Output, check_seed, default, defaults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,51 +79,75 @@ RECIPES = {
 }
 
 
+def recipes_own(setting: str) -> Any:
+    """What ``--help`` says of a setting that each recipe has its own value for."""
+    return defaults(
+        (recipe, getattr(settings, setting)) for recipe, settings in RECIPES.items()
+    )
+
+
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Train a character language model."""
+class Model:
+    """What is trained."""
 
     recipe: Literal["lab", "shakespeare"] = "shakespeare"
     """lab is lesson 002; shakespeare is our own."""
-    text: Path | None = None
+    hidden_size: Annotated[int | None, recipes_own("hidden_size")] = None
+    """Width of the recurrence."""
+    mlp_size: Annotated[int | None, recipes_own("mlp_size")] = None
+    """Width of the MLP's hidden layer; without one there is no MLP."""
+    num_layers: Annotated[int | None, recipes_own("num_layers")] = None
+    """Number of recurrent layers."""
+    dropout: Annotated[float | None, recipes_own("dropout")] = None
+    """Probability of dropping a state, and a unit of the MLP."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the operands of matrix products."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What it is trained on."""
+
+    text: Annotated[Path | None, default("fetched, or else the bundled sample")] = None
     """File in UTF-8, or builtin for the help topics inside Python."""
     tokens: Literal["chars", "bytes"] = "chars"
     """What the model reads and predicts."""
-    out: Path | None = None
-    """Run directory; the same command with the same directory continues the run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How it is trained."""
+
     seed: int = 0
     """Decides initial parameters and dropout."""
-    epochs: int | None = None
-    """Passes over the text (lab: 2000 if not given)."""
-    minutes: float | None = None
-    """Training time, compilation apart (shakespeare: 3 if neither this nor --epochs is
-    given). The learning rate's schedule is fitted to it."""
-    batch_size: int | None = None
+    epochs: Annotated[int | None, recipes_own("epochs")] = None
+    """Passes over the text."""
+    minutes: Annotated[float | None, recipes_own("minutes")] = None
+    """Training time, to which the schedule is fitted; without limit with --epochs."""
+    batch_size: Annotated[int | None, recipes_own("batch_size")] = None
     """Number of streams that are read side by side."""
-    window: int | None = None
+    window: Annotated[int | None, recipes_own("window")] = None
     """Characters that gradients go back."""
-    learning_rate: float | None = None
+    learning_rate: Annotated[float | None, recipes_own("learning_rate")] = None
     """Step size of the optimiser, the highest of its schedule."""
-    hidden_size: int | None = None
-    """Width of the recurrence."""
-    mlp_size: int | None = None
-    """Width of the MLP's hidden layer."""
-    num_layers: int | None = None
-    """Number of recurrent layers."""
-    dropout: float | None = None
-    """Probability of dropping a state, and a unit of the MLP."""
-    checkpoint_every: int | None = None
-    """Updates between checkpoints (500 in lab, 2000 in shakespeare if not given)."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the operands of matrix products."""
-    skip_gradients_above: float | None = None
+    skip_gradients_above: Annotated[float | None, default("none")] = None
     """Leave out updates whose gradient has this norm or a larger one."""
+    checkpoint_every: Annotated[int | None, recipes_own("checkpoint_every")] = None
+    """Updates between checkpoints."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Output, Training, Data, Model):
+    """Train a character language model."""
 
     def __post_init__(self):
+        check_seed(self.seed)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if isinstance(value, bool) or field.name == "seed":
+                continue
             flag = f"--{field.name.replace('_', '-')}"
-            if field.name in ("seed", "dropout"):
+            if field.name == "dropout":
                 if value is not None and value < 0:
                     raise InputError(f"{flag} is {value}; expected at least 0")
             elif isinstance(value, int | float) and not value > 0:

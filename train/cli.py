@@ -1,17 +1,31 @@
-"""The frame of every program: parse the flags, run, fail in one line."""
+"""The frame of every program: parse the flags, run, say it, fail in one line."""
 
 import contextlib
+import dataclasses
 import gc
 import io
+import json
 import os
+import shlex
 import sys
+import textwrap
 import unicodedata
-from collections.abc import Callable, Iterator
-from typing import NoReturn, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, NoReturn, TextIO, TypeVar
 
 import tyro
 
 Config = TypeVar("Config")
+
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    the system refused: a full disk, no permission
+  2    what was given cannot be used: a flag, a file, a run, an address
+  130  stopped by Ctrl-C (a training is saved first; a second one ends it at once)
+  143  stopped by SIGTERM (the same)
+  141  the reader of the output has gone"""
 
 # Cf holds the bidi overrides, which can make a line read as another one.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -26,6 +40,20 @@ class InputError(Exception):
     """
 
 
+HIGHEST_SEED = 2**31 - 1
+"""Of larger ones JAX takes only the last 32 bits, or none at all."""
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a ``--seed`` that JAX cannot tell from others.
+
+    Raises:
+        InputError: If it is negative or too large.
+    """
+    if not 0 <= seed <= HIGHEST_SEED:
+        raise InputError(f"--seed is {seed}; expected 0 to {HIGHEST_SEED:,}")
+
+
 class Stopped(Exception):
     """A signal ended the program before its work was done; nothing is lost.
 
@@ -37,6 +65,89 @@ class Stopped(Exception):
     def __init__(self, message: str, code: int):
         super().__init__(message)
         self.code = code
+
+
+def default(text: str) -> Any:
+    """What ``--help`` says of a flag that is left out, where that is not one value."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
+
+
+def defaults(values: Iterable[tuple[str, float | None]]) -> Any:
+    """The same where each recipe has its own value, or several, or none."""
+    found: dict[str, list[str]] = {}
+    for recipe, value in values:
+        known = found.setdefault(recipe, [])
+        if value is not None and f"{value:g}" not in known:
+            known.append(f"{value:g}")
+    return default(
+        "; ".join(f"{recipe} {' or '.join(of)}" for recipe, of in found.items() if of)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Quiet:
+    """What is said."""
+
+    quiet: bool = False
+    """Say nothing but errors and results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Output(Quiet):
+    """What a training leaves and says; nothing of this changes what it learns."""
+
+    out: Annotated[Path | None, default("runs/<recipe>-<model>-<time>")] = None
+    """Run directory; the same command with the same one continues the run."""
+    json: bool = False
+    """Print the summary as one JSON object, and all else to the standard error."""
+
+
+class _Voice(NamedTuple):
+    """How a program speaks.
+
+    Attributes:
+        results: Where results go, if not where all else goes.
+        as_json: Whether a result is its summary in JSON.
+        quiet: Whether there are only results.
+    """
+
+    results: TextIO | None = None
+    as_json: bool = False
+    quiet: bool = False
+
+
+_voice = _Voice()
+
+
+def note(message: str) -> None:
+    """Say something that is no result, in a program whose output is its result."""
+    if not _voice.quiet:
+        print(message, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def results(summary: Mapping[str, Any]) -> Iterator[None]:
+    """Print in here what a training came to: ``--quiet`` shows it and nothing else.
+
+    Args:
+        summary: What ``--json`` prints instead; the lines then go where all else goes.
+    """
+    lines = None if _voice.as_json else _voice.results
+    with contextlib.redirect_stdout(lines or sys.stdout):
+        yield
+    if _voice.as_json:
+        print(json.dumps(summary), file=_voice.results)
+
+
+def command(program: str, *arguments: object) -> str:
+    """A command to be copied, such as ``python -m train.predict --run 'my run' NAME``.
+
+    Args:
+        program: Name of the module.
+        *arguments: Flags and values; the shell reads back what stands here.
+    """
+    words = ["python", "-m", program, *map(str, arguments)]
+    return printable(shlex.join(words))
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -61,20 +172,20 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def run(
-    main: Callable[[Config], object], config_type: type[Config], description: str
+    main: Callable[[Config], object], config_type: type[Config], description: str | None
 ) -> None:
     """Run a program on the command line's flags.
 
     Args:
         main: The program. What it returns is dropped.
-        config_type: Dataclass of its flags. ``InputError`` and ``ValueError`` of its
-            ``__post_init__`` mean that a flag was wrong.
-        description: What ``--help`` says first.
+        config_type: Dataclass of its flags. If it has bases and no flags of its own,
+            ``--help`` shows one group of flags for each of them. ``InputError`` and
+            ``ValueError`` of its ``__post_init__`` mean that a flag was wrong.
+        description: The program's docstring: ``--help`` begins with its first line and
+            ends with the rest, the examples.
 
     Raises:
-        SystemExit: With 2 when the input cannot be used, 1 when the system refuses (a
-            full disk, no permission), 130 on Ctrl-C, 143 on SIGTERM, 141 when the
-            reader of the output has gone: the codes of other command line programs.
+        SystemExit: With one of :data:`EXIT_CODES`.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # An ASCII terminal gets an escape for a letter it lacks, not a traceback.
@@ -84,14 +195,16 @@ def run(
     gc.freeze()
     try:
         try:
-            main(_parse(config_type, description))
+            config = _parse(config_type, description or "")
+            with _speaking(config):
+                main(config)
         finally:
             gc.freeze()
             _flush_stdout()
     except InputError as error:
         _fail(str(error), 2)
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        print(printable(str(stopped)), file=sys.stderr)
         sys.exit(stopped.code)
     except BrokenPipeError:
         sys.exit(141)
@@ -104,19 +217,99 @@ def run(
         sys.exit(130)
 
 
+@contextlib.contextmanager
+def _speaking(config: object) -> Iterator[None]:
+    """Send what the program prints where ``--quiet`` and ``--json`` want it."""
+    global _voice
+    as_json = isinstance(config, Output) and config.json
+    quiet = isinstance(config, Quiet) and config.quiet
+    _voice = _Voice(sys.stdout, as_json, quiet)
+    try:
+        with contextlib.ExitStack() as stack:
+            if quiet:
+                stack.enter_context(contextlib.redirect_stderr(_Piped(sys.stderr)))
+            if quiet and isinstance(config, Output):
+                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                stack.enter_context(contextlib.redirect_stdout(nowhere))
+            elif as_json:
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            yield
+    finally:
+        _voice = _Voice()
+
+
+class _Piped:
+    """A stream that is no terminal, so that progress bars leave it alone."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def isatty(self) -> bool:
+        return False
+
+
 def _parse(config_type: type[Config], description: str) -> Config:
-    program = sys.modules["__main__"].__spec__
-    with _refusals_through_tyro(config_type):
-        return tyro.cli(
-            config_type,
-            prog=program and f"python -m {program.name}",
-            description=description,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+    first, _, rest = description.partition("\n")
+    spec = sys.modules["__main__"].__spec__
+    helps = not {"-h", "--help"}.isdisjoint(sys.argv[1:])
+    # Only in --help, on a terminal: errors repeat what was typed, escapes and all.
+    tyro._experimental_options["ansi_codes"] = helps and not os.environ.get("NO_COLOR")
+    groups = _groups(config_type)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), _refusals_through_tyro(config_type):
+            parsed: Any = tyro.cli(
+                groups or config_type,
+                prog=None if spec is None else f"python -m {spec.name}",
+                description=first,
+                config=(
+                    tyro.conf.FlagCreatePairsOff,
+                    tyro.conf.OmitArgPrefixes,
+                    tyro.conf.DisallowNone,
+                ),
+            )
+            if groups is None:
+                return parsed
+            flags: dict[str, Any] = {}
+            for field in dataclasses.fields(groups):
+                flags |= vars(getattr(parsed, field.name))
+            return config_type(**flags)
+    except SystemExit as stop:
+        if helps and not stop.code:
+            print(f"\n{_epilogue(rest)}")
+        raise
+    finally:
+        print(printable(said.getvalue(), keep="\n"), end="", file=sys.stderr)
+
+
+def _groups(config_type: type) -> type | None:
+    """A dataclass of the bases, by their names; None if all flags are in one."""
+    bases = [base for base in config_type.__bases__ if dataclasses.is_dataclass(base)]
+    inherited = {field.name for base in bases for field in dataclasses.fields(base)}
+    if inherited != {field.name for field in dataclasses.fields(config_type)}:
+        return None
+    # The order of the fields: the last base comes first.
+    return dataclasses.make_dataclass(
+        "Groups", [(base.__name__.lower(), base) for base in reversed(bases)]
+    )
+
+
+def _epilogue(docstring: str) -> str:
+    """What ``--help`` ends with: the rest of a docstring, its commands indented."""
+    paragraphs = []
+    for paragraph in docstring.strip("\n").split("\n\n"):
+        text = textwrap.dedent(paragraph).strip()
+        if text.startswith("python -m "):
+            text = "examples:\n" + textwrap.indent(text, "  ")
+        paragraphs.append(text)
+    return "\n\n".join(filter(None, [*paragraphs, EXIT_CODES]))
 
 
 @contextlib.contextmanager
-def _refusals_through_tyro(config_type: type) -> Iterator[None]:
+def _refusals_through_tyro(config_type: Any) -> Iterator[None]:
     """Turn a ValueError of `__post_init__` into an InputError.
 
     tyro draws a box around the one, terminal escapes and all, and leaves the other.

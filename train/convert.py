@@ -25,7 +25,7 @@ from safetensors.numpy import save
 
 from rnnjax import GRU, LSTM, Elman, from_torch, to_torch
 from rnnjax.recurrent import Stack
-from train.cli import InputError, printable, run
+from train.cli import InputError, default, printable, run
 
 KINDS = {1: Elman, 3: GRU, 4: LSTM}
 FIRST = "weight_ih_l0"
@@ -46,9 +46,9 @@ class Config:
 
     source: Annotated[Path, tyro.conf.Positional]
     """A .safetensors file, PyTorch's or rnnjax's."""
-    target: Annotated[Path | None, tyro.conf.Positional] = None
+    target: Annotated[Path | None, tyro.conf.Positional, default("none")] = None
     """The file to write, in the other form; without it, only say what is there."""
-    prefix: str | None = None
+    prefix: Annotated[str | None, default("found")] = None
     """What stands before weight_ih_l0 in PyTorch's names, such as "rnn."."""
 
 

@@ -152,7 +152,7 @@ def find_text(
     """
     if text is not None:
         # A command line that asks for a path hands over Path("builtin").
-        return _builtin() if str(text) == "builtin" else load_text(text)
+        return _builtin() if str(text) == "builtin" else load_text(Path(text))
     path = {"friends": FRIENDS, "shakespeare": SHAKESPEARE}[kind]
     obstacle = _obstacle(kind, path)
     if not obstacle:

@@ -27,7 +27,7 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tqdm import tqdm
@@ -127,7 +127,7 @@ class TextFile:
             os.replace(staging / path.name, path)
 
 
-DATA_SETS = {
+DATA_SETS: Mapping[str, Archive | TextFile] = {
     "names": Archive(
         name="names",
         url="https://download.pytorch.org/tutorial/data.zip",
@@ -167,17 +167,17 @@ class Config:
     ] = ("names", "friends", "shakespeare")
     """What to fetch."""
 
-    url: str | None = None
-    """Address to download from instead of the usual one, for one data set."""
+    url: Annotated[str | None, cli.default("the usual one")] = None
+    """Address to download from, for one data set."""
 
-    file: Path | None = None
+    file: Annotated[Path | None, cli.default("none")] = None
     """Copy on this machine to take instead of a download, for one data set."""
 
     out: Path = DATA
     """Folder that gets names/, episode1_english.txt and tinyshakespeare.txt."""
 
     timeout: float = 30.0
-    """Seconds of silence to give up after, and a tenth of those for the whole."""
+    """Seconds of silence to give up after; for the whole, ten times as many."""
 
     def __post_init__(self) -> None:
         if self.url is not None and self.file is not None:
@@ -193,6 +193,14 @@ class Config:
             )
 
 
+PROGRAMS = {
+    "names": ("train.names",),
+    "friends": ("train.charlm", "--recipe", "lab"),
+    "shakespeare": ("train.charlm",),
+}
+"""What trains on each of them."""
+
+
 def main(config: Config) -> None:
     """Fetch what `config` asks for and print one line for each."""
     for what in config.what:
@@ -200,6 +208,8 @@ def main(config: Config) -> None:
         path = config.out / data_set.name
         done = fetch(data_set, path, config.url, config.file, config.timeout)
         print(cli.printable(done))
+    if config.out == DATA:
+        print(cli.command(*PROGRAMS[config.what[0]]))
 
 
 def fetch(
@@ -295,13 +305,13 @@ def download(url: str, timeout: float, limit: int = MAX_DOWNLOAD) -> bytes:
             f"{url} is not an http or https address; give a local copy with --file"
         )
     # In a thread of its own because a look-up of the host's name obeys no time-out.
-    arrivals = queue.SimpleQueue()
+    arrivals: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(
         target=_receive, args=(url, timeout, limit, arrivals), daemon=True
     ).start()
     end = time.monotonic() + 10 * timeout
 
-    def next_arrival() -> bytes | int | None:
+    def next_arrival() -> Any:
         try:
             arrival = arrivals.get(
                 timeout=min(timeout, max(0.0, end - time.monotonic()))
@@ -496,4 +506,4 @@ def _replace_directory(directory: Path, new: Path, old: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, Config, "Download the real data and verify it.")
+    cli.run(main, Config, __doc__)

@@ -70,6 +70,7 @@ def measure(repeats: int, quick: bool, say: Callable[[str], object]) -> list[Axi
         The axes.
     """
     axes = []
+    sizes: tuple[int, ...]
     for title, sizes, shape in (
         ("sequence length", (50, 200, 1000, 5000), lambda n: (16, n, 128)),
         ("batch", (1, 4, 16, 64, 256, 1024), lambda n: (n, 50, 128)),
@@ -135,9 +136,11 @@ def layer_points(
     points = []
     for size, (batch, steps, _) in shapes.items():
         chars = batch * steps
-        memory = compiled[str(size)].memory_analysis().temp_size_in_bytes
+        memory = compiled[str(size)].memory_analysis()
+        assert memory is not None  # of CPU, GPU and TPU it is known
         median = spread(seconds[str(size)]).median
-        points.append(Point(size, chars, median / chars, memory))
+        memory_bytes = memory.temp_size_in_bytes
+        points.append(Point(size, chars, median / chars, memory_bytes))
     return points
 
 

@@ -3,9 +3,11 @@
 import contextlib
 import math
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 from jax.experimental import multihost_utils
@@ -23,14 +25,17 @@ class Interruption:
 
     Args:
         after: Update after which to stop in any case.
+        out: The run directory of the command.
 
     Attributes:
         after: The same.
+        out: The same.
         signal: The signal that came, or None.
     """
 
-    def __init__(self, after: float = math.inf):
+    def __init__(self, after: float = math.inf, out: Path | None = None):
         self.after = after
+        self.out = out
         self.signal: signal.Signals | None = None
 
     def should_stop(self, step: int) -> bool:
@@ -43,26 +48,30 @@ class Interruption:
         """What to raise once the state after this update is saved."""
         number = self.signal or signal.SIGTERM
         by = f" by {self.signal.name}" if self.signal else ""
+        out = f"--out {shlex.quote(str(self.out))}" if self.out else "the same --out"
         return Stopped(
-            f"stopped{by} after update {step:,}; saved; the same command with the same "
-            "--out goes on",
+            f"stopped{by} after update {step:,}; saved; the same command with "
+            f"{out} goes on",
             128 + number,
         )
 
 
 @contextlib.contextmanager
-def interruptible(after: float = math.inf) -> Iterator[Interruption]:
+def interruptible(
+    after: float = math.inf, out: Path | None = None
+) -> Iterator[Interruption]:
     """Note the first signal in the meantime; the second ends the process at once.
 
     In several processes JAX itself notes SIGTERM, and agrees on the update.
 
     Args:
         after: Update after which to stop in any case.
+        out: The run directory of the command, to be named to who stops it.
 
     Yields:
         What a training has to ask.
     """
-    stop = Interruption(after)
+    stop = Interruption(after, out)
     alone = threading.current_thread() is threading.main_thread()
     if jax.process_count() > 1 or not alone:
         yield stop

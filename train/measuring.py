@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ def spread(values: Sequence[float]) -> Spread:
         Spread(median=3.0, low=2.0, high=4.0)
     """
     if len(values) == 1:
-        return Spread(*values * 3)
+        return Spread(values[0], values[0], values[0])
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return Spread(median, low, high)
 
@@ -92,9 +92,9 @@ def interleave(timers: Mapping[str, Timer], rounds: int) -> dict[str, list[float
     Returns:
         From each name to its seconds, round by round.
     """
-    seconds = {name: [] for name in timers}
+    seconds: dict[str, list[float]] = {name: [] for name in timers}
     for round_ in range(1, rounds + 1):
-        names = list(timers) if round_ % 2 else list(reversed(timers))
+        names = list(timers) if round_ % 2 else list(timers)[::-1]
         for name in names:
             seconds[name].append(timers[name](round_))
     return seconds
@@ -161,11 +161,15 @@ def product_flops(
     rows, inner, columns = shape
     a, b = jnp.ones((rows, inner)), jnp.ones((inner, columns))
     product = jax.jit(jnp.matmul)
-    products = [lambda: product(a, b).block_until_ready()]
+    products: list[Callable[[], Any]] = [lambda: product(a, b).block_until_ready()]
     if jax.default_backend() == "cpu":
         x, y = np.asarray(a), np.asarray(b)
         products.append(lambda: x @ y)
-    timers = [stopwatch(lambda _, run=run: run(), 0.05, clock) for run in products]
+
+    def timer_of(run: Callable[[], Any]) -> Callable[[int], float]:
+        return stopwatch(lambda _: run(), 0.05, clock)
+
+    timers = [timer_of(run) for run in products]
     for timer in timers:
         timer(0)
     seconds = min(timer(n) for n in range(repeats) for timer in timers)

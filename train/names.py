@@ -13,64 +13,98 @@ import dataclasses
 import math
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from train import compilation_cache, plots, splits
-from train.cli import InputError, printable, run
+from train.cli import (
+    InputError,
+    Output,
+    check_seed,
+    command,
+    default,
+    defaults,
+    printable,
+    results,
+    run,
+)
 from train.datasets import NamesData, find_names
 from train.interruption import Interruption, interruptible
 from train.outcome import finish
-from train.recipes import NamesRecipe, Settings, models_of, settings_of
+from train.recipes import SETTINGS, NamesRecipe, Settings, models_of, settings_of
+from train.report import write_report
 from train.run_directory import RunDirectory, default_path, device_line, write_json
 from train.task import Task, make_task
 from train.training import train
 from train.updates import skip_large_gradients
 
 
+def recipes_own(setting: str) -> Any:
+    """What ``--help`` says of a setting that each recipe has its own value for."""
+    return defaults(
+        (recipe, getattr(settings, setting))
+        for (recipe, _), settings in SETTINGS.items()
+    )
+
+
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Train a classifier that tells the language of a surname."""
+class Model:
+    """What is trained."""
 
     recipe: NamesRecipe = "best"
     """practical, workshop, blog and binary are the lessons; best is our own."""
-    model: str | None = None
-    """One of the recipe's models (a wrong one lists them); its first if not given."""
+    model: Annotated[str | None, default("the recipe's first")] = None
+    """One of the recipe's models (a wrong one lists them)."""
     compare: bool = False
     """Train all models of the recipe and compare them."""
+    hidden_size: Annotated[int | None, recipes_own("hidden_size")] = None
+    """Width of the recurrence."""
+    mlp_size: Annotated[int | None, recipes_own("mlp_size")] = None
+    """binary: width of the layer before the last."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the operands of matrix products, in training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What it is trained and tested on."""
+
+    data: Annotated[Path | None, default("fetched, or else the bundled sample")] = None
+    """Directory with one <Language>.txt for each language."""
     protocol: Literal["both", "blog", "leak-free"] = "both"
     """How best is tested: blog is a random 10 %, leak-free removes duplicates first."""
-    data: Path | None = None
-    """Directory with one <Language>.txt for each language."""
-    out: Path | None = None
-    """Run directory; the same command with the same one continues the run."""
+    noise: int = 0
+    """workshop: with N > 0, names get 0 to N + 1 meaningless characters at their end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How it is trained."""
+
     seed: int = 0
     """Decides split, initial parameters, order, noise and dropout."""
     seeds: int = 1
     """Number of replicas, with seeds seed, seed + 1, …, trained together."""
-    noise: int = 0
-    """workshop: with N > 0, names get 0 to N + 1 meaningless characters at their end."""
-    epochs: int | None = None
+    epochs: Annotated[int | None, recipes_own("epochs")] = None
     """Passes over the training names."""
-    iterations: int | None = None
+    iterations: Annotated[int | None, recipes_own("iterations")] = None
     """workshop: number of updates."""
-    minutes: float | None = None
+    minutes: Annotated[float | None, default("no limit")] = None
     """Stop after the epoch (thousand iterations) that ends after so much training."""
-    batch_size: int | None = None
+    batch_size: Annotated[int | None, recipes_own("batch_size")] = None
     """Names per update."""
-    learning_rate: float | None = None
+    learning_rate: Annotated[float | None, recipes_own("learning_rate")] = None
     """Step size of the optimiser."""
-    hidden_size: int | None = None
-    """Width of the recurrence."""
-    mlp_size: int | None = None
-    """binary: width of the layer before the last."""
-    checkpoint_every: int | None = None
-    """Epochs (workshop: thousands of iterations) between checkpoints (default 1; 20)."""
-    skip_gradients_above: float | None = None
+    skip_gradients_above: Annotated[float | None, default("none")] = None
     """Leave out updates whose gradient has this norm or a larger one."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the operands of matrix products, in training."""
+    checkpoint_every: Annotated[int | None, default("1; workshop 20")] = None
+    """Epochs (workshop: thousands of iterations) between checkpoints."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Output, Training, Data, Model):
+    """Train a classifier that tells the language of a surname."""
 
     def __post_init__(self):
         known = models_of(self.recipe)
@@ -103,8 +137,7 @@ class Config:
             if value is not None and not value > 0:
                 flag = name.replace("_", "-")
                 raise InputError(f"--{flag} is {value}; expected more than 0")
-        if self.seed < 0:
-            raise InputError(f"--seed is {self.seed}; expected at least 0")
+        check_seed(self.seed)
         self.settings(self.model or known[0])
 
     def settings(self, model: str) -> Settings:
@@ -147,16 +180,20 @@ def run_task(
         progress, compile_seconds = train(
             task, directory, stop, config.minutes, config.checkpoint_every
         )
-        if done := directory.outcome(progress.step):
+        summary = directory.outcome(progress.step)
+        if summary is not None:
             print(f"{path} is complete; nothing to do")
-            return done
-        return finish(task, progress, compile_seconds, directory)
+        else:
+            summary = finish(task, progress, compile_seconds, directory)
+        write_report(path)
+        return summary
 
 
 def describe(config: Config, task: Task) -> dict[str, Any]:
     """What config.json says: all that decides a run, and what predict needs."""
     flags = dataclasses.asdict(config)
-    for name in ("out", "compare", "checkpoint_every"):
+    said = [field.name for field in dataclasses.fields(Output)]
+    for name in ("compare", "checkpoint_every", *said):
         del flags[name]
     flags |= {"data": task.source, "model": task.model_name}
     settings = {
@@ -223,6 +260,7 @@ def run_model(
     if summary != RunDirectory(path).summary:
         summary["wall_seconds"] = time.perf_counter() - STARTED
         write_json(path / "summary.json", summary)
+        write_report(path)
     return summary
 
 
@@ -245,6 +283,7 @@ def compare(config: Config, data: NamesData, path: Path, stop: Interruption) -> 
         path / "plots" / "comparison.png", curves, "updates", "training loss (nats)"
     )
     write_json(path / "comparison.json", summaries)
+    page = write_report(path)
     lines = [
         "model      parameters  train loss  test loss  accuracy  macro-F1  seconds"
     ]
@@ -256,9 +295,12 @@ def compare(config: Config, data: NamesData, path: Path, stop: Interruption) -> 
             f"{summary['test_macro_f1']:8.3f}  {summary['train_seconds']:7.1f}"
         )
     winner = max(summaries, key=lambda name: summaries[name]["test_accuracy"])
-    print("\n" + "\n".join(lines))
-    print(f"\nbest on the test names: {winner}")
-    print(f"the curves of all of them: {path / 'plots' / 'comparison.png'}")
+    print()
+    with results(summaries):
+        print("\n".join(lines))
+        print(f"\nbest on the test names: {winner}")
+        print(f"all of them side by side: {printable(str(page))}")
+        print(command("train.predict", "--run", path / winner, "NAME"))
 
 
 def main(config: Config, stop_after: float = math.inf) -> None:
@@ -271,15 +313,20 @@ def main(config: Config, stop_after: float = math.inf) -> None:
     print(f"device: {device_line()}")
     data = find_names(config.data)
     print(data.note)
-    with interruptible(stop_after) as stop:
+    what = "compare" if config.compare else config.model or models_of(config.recipe)[0]
+    path = config.out or default_path(config.recipe, what)
+    with interruptible(stop_after, path) as stop:
         if config.compare:
-            path = config.out or default_path(config.recipe, "compare")
             compare(config, data, path, stop)
-            return
-        model_name = config.model or models_of(config.recipe)[0]
-        path = config.out or default_path(config.recipe, model_name)
-        summary = run_model(config, model_name, data, path, stop)
-    print()
+        else:
+            summary = run_model(config, what, data, path, stop)
+            print()
+            with results(summary):
+                tell(summary, path)
+
+
+def tell(summary: dict[str, Any], path: Path) -> None:
+    """Print what a run came to, and what to do next."""
     if "seeds" in summary:
         print(
             f"{summary['seeds']} seeds: test accuracy "
@@ -302,9 +349,10 @@ def main(config: Config, stop_after: float = math.inf) -> None:
         f"{summary['steps']:,} updates in {summary['train_seconds']:.1f} s, "
         f"{summary['wall_seconds']:.1f} s in all"
     )
-    print(f"python -m train.predict --run {path} NAME")
+    print(f"report: {printable(str(path / 'report.html'))}")
+    print(command("train.predict", "--run", path, "NAME"))
 
 
 if __name__ == "__main__":
     compilation_cache.switch_on()
-    run(main, Config, "Train a classifier that tells the language of a surname.")
+    run(main, Config, __doc__)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import flax.linen as nn
 
@@ -29,12 +29,12 @@ from train.updates import (
 
 NamesRecipe = Literal["best", "practical", "workshop", "blog", "binary"]
 
-_PRACTICAL = {"vocab_size": 57, "hidden_size": 57, "num_classes": 18}
-_WORKSHOP = {"vocab_size": 57, "hidden_size": 32, "num_classes": 18}
-_BLOG = {"vocab_size": 59, "hidden_size": 256, "num_classes": 18}
-_BINARY = {"vocab_size": 65, "hidden_size": 256, "num_classes": 2}
+_PRACTICAL: Mapping[str, Any] = {"vocab_size": 57, "hidden_size": 57, "num_classes": 18}
+_WORKSHOP: Mapping[str, Any] = {"vocab_size": 57, "hidden_size": 32, "num_classes": 18}
+_BLOG: Mapping[str, Any] = {"vocab_size": 59, "hidden_size": 256, "num_classes": 18}
+_BINARY: Mapping[str, Any] = {"vocab_size": 65, "hidden_size": 256, "num_classes": 2}
 
-MODELS: Mapping[tuple[str, str], Callable[..., nn.Module]] = {
+MODELS: Mapping[tuple[str, str], functools.partial[Any]] = {
     ("practical", "linear"): functools.partial(
         JointClassifier, **_PRACTICAL, activation="identity"
     ),
@@ -83,10 +83,10 @@ def build_model(recipe: str, model: str, **sizes: Any) -> nn.Module:
         32
     """
     if (recipe, model) not in MODELS:
-        known = ", ".join(f"{r} {m}" for r, m in MODELS)
-        raise ValueError(f"no model {model!r} in recipe {recipe!r}; there are {known}")
+        all_ = ", ".join(f"{r} {m}" for r, m in MODELS)
+        raise ValueError(f"no model {model!r} in recipe {recipe!r}; there are {all_}")
     build = MODELS[recipe, model]
-    known = {field.name for field in dataclasses.fields(build.func)}
+    known = {field.name for field in dataclasses.fields(cast(Any, build.func))}
     known -= {"parent", "name"}
     if unknown := sizes.keys() - known:
         raise ValueError(

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -23,7 +23,7 @@ import numpy as np
 from rnnjax.sampling import Choice, generate, read, sample_keys
 from rnnjax.torch_weights import from_torch
 from train import compilation_cache
-from train.cli import InputError, printable, run
+from train.cli import InputError, Quiet, check_seed, default, note, printable, run
 from train.datasets import load_text
 from train.likelihood import likelihood, num_streams_for
 from train.recipes import build_model
@@ -38,34 +38,49 @@ STOP_PIECE = 128
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Draw text from a trained run."""
+class Text:
+    """What is continued, or judged."""
 
     run: Path
     """Run directory that python -m train.charlm made."""
-    prompt: str = "\n"
+    prompt: Annotated[str, default("a line break")] = "\n"
     """What the text begins with; @FILE reads it from a file."""
+    score: Annotated[Path | None, default("none")] = None
+    """Draw nothing; print how probable this file's text is (after a prompt if given)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """How text is drawn."""
+
     length: int = 500
     """Characters to draw (bytes, if the run's tokens are bytes)."""
     temperature: float = 1.0
     """Below 1 is more careful, above 1 is wilder; 0 always takes the likeliest."""
-    top_k: int | None = None
+    top_k: Annotated[int | None, default("all")] = None
     """Draw only from so many of the likeliest characters."""
-    top_p: float | None = None
-    """Draw only from the fewest likeliest characters whose probability is at least
-    this."""
+    top_p: Annotated[float | None, default("1")] = None
+    """Draw only from the fewest likeliest characters that are together so probable."""
     samples: int = 1
     """Number of texts, drawn side by side."""
     seed: int = 0
     """Decides what is drawn."""
-    stop: str | None = None
+    stop: Annotated[str | None, default("none")] = None
     """End a text before this string."""
-    score: Path | None = None
-    """Draw nothing; print how probable the text of this file is (after the prompt, if
-    one is given)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Output(Quiet):
+    """What is said beside the text, to the standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Output, Drawing, Text):
+    """Draw text from a trained run."""
 
     def __post_init__(self):
-        for name, least in [("length", 1), ("samples", 1), ("top_k", 1), ("seed", 0)]:
+        check_seed(self.seed)
+        for name, least in [("length", 1), ("samples", 1), ("top_k", 1)]:
             value = getattr(self, name)
             if value is not None and value < least:
                 flag = name.replace("_", "-")
@@ -126,11 +141,6 @@ def load(directory: RunDirectory) -> Writer:
             f"{directory.path}/params.safetensors does not fit its config.json: {error}"
         ) from None
     return Writer(model, params, codec_from(config), recipe == "lab")
-
-
-def note(message: str) -> None:
-    """Say something that is not the text."""
-    print(message, file=sys.stderr)
 
 
 def encode(text: str, what: str, writer: Writer) -> np.ndarray:
@@ -277,16 +287,16 @@ def say_speed(config: Config, began: float, arrivals: list[float], size: int) ->
         note(f"then {speed:,.0f} characters a second")
 
 
-def score(writer: Writer, config: Config) -> None:
+def score(writer: Writer, config: Config, path: Path) -> None:
     """Print how probable a text is.
 
     Raises:
         InputError: If the text has too few characters that the model knows.
     """
-    text = load_text(config.score).text
+    text = load_text(path).text
     if writer.joins_lines:
         text = join_lines(text)
-    tokens = encode(text, str(config.score), writer)
+    tokens = encode(text, str(path), writer)
     first = 1
     if config.prompt != Config.prompt:
         prompt = encode(read_prompt(config.prompt), "the prompt", writer)
@@ -294,7 +304,7 @@ def score(writer: Writer, config: Config) -> None:
         tokens = np.concatenate([prompt, tokens])
     if len(tokens) <= first:
         raise InputError(
-            f"{config.score} has one character; the first is only read, for nothing is "
+            f"{path} has one character; the first is only read, for nothing is "
             "before it; give a longer text or a --prompt"
         )
     found = likelihood(writer.model, writer.params, tokens, first)
@@ -318,11 +328,11 @@ def main(config: Config) -> None:
     note(f"device: {device_line()}")
     writer = load(open_trained(config.run, "charlm"))
     if config.score is not None:
-        score(writer, config)
+        score(writer, config, config.score)
     else:
         write(writer, config, show)
 
 
 if __name__ == "__main__":
     compilation_cache.switch_on()
-    run(main, Config, "Draw text from a trained run.")
+    run(main, Config, __doc__)

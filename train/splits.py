@@ -48,7 +48,7 @@ class Split(NamedTuple):
 def practical(data: NamesData, rng: np.random.Generator) -> Split:
     """Lesson 000: 57 letters; 75, 10 and 15 % of every language."""
     examples = _clean(data, lambda name: to_alphabet(name, LETTERS_57))
-    parts = [[], [], []]
+    parts: tuple[list[np.ndarray], ...] = ([], [], [])
     for label in range(len(data.languages)):
         indices = rng.permutation(np.flatnonzero(examples.labels == label))
         num_train = int(0.75 * len(indices))
@@ -70,14 +70,15 @@ def workshop(data: NamesData, rng: np.random.Generator) -> Split:
     A held-out name that is also among the 50 of its language is left out of the test.
     """
     examples = _clean(data, lambda name: to_alphabet(name, LETTERS_57))
-    train, test = [], []
+    kept_indices, held_out = [], []
     for label in range(len(data.languages)):
         indices = rng.permutation(np.flatnonzero(examples.labels == label))
         kept, rest = indices[:PRUNED], indices[PRUNED:]
         known = np.isin(examples.names[rest], examples.names[kept])
-        train.append(kept)
-        test.append(rest[~known])
-    train, test = (examples.at(np.concatenate(part)) for part in (train, test))
+        kept_indices.append(kept)
+        held_out.append(rest[~known])
+    train = examples.at(np.concatenate(kept_indices))
+    test = examples.at(np.concatenate(held_out))
     if not len(test.names):
         raise InputError(
             f"{data.directory} has at most {PRUNED} names of every language, and the "

@@ -47,6 +47,7 @@ class Codec:
 
     @functools.cached_property
     def _vocabulary(self) -> Vocabulary:
+        assert self.alphabet is not None
         return Vocabulary(self.alphabet)
 
     @property
@@ -75,7 +76,7 @@ class Codec:
         if self.alphabet is None:
             return text, ""
         known = set(self.alphabet)
-        spellings = {
+        spellings: dict[str, str | int | None] = {
             c: "".join(s for s in transliterate(c) if s in known)
             for c in self._vocabulary.unknown(text)
         }
