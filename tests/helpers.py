@@ -24,6 +24,18 @@ def make_stack(kind: str, features: int, **arguments) -> Stack:
     return STACKS[kind](features, **options)
 
 
+def random_params(module, *inputs, seed: int = 0):
+    """Parameters of a module's shapes, and biases that are not 0, as NumPy arrays.
+
+    Compiling its initialisers would take longer than most tests' own program.
+    """
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: rng.uniform(-0.5, 0.5, leaf.shape).astype(np.float32), shapes
+    )
+
+
 def error(actual, expected) -> float:
     """The largest difference, relative to the largest number expected."""
     actual, expected = np.asarray(actual), np.asarray(expected)

@@ -40,9 +40,9 @@ def make(name, rng):
     query = rng.standard_normal((BATCH, FEATURES)).astype(np.float32)
     states = rng.standard_normal((BATCH, TIME, FEATURES)).astype(np.float32)
     attention = ATTENTIONS[name]
-    params = attention.init(jax.random.key(0), query, states)
+    shapes = jax.eval_shape(attention.init, jax.random.key(0), query, states)
     draw = lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32)
-    return attention, jax.tree.map(draw, params), query, states
+    return attention, jax.tree.map(draw, shapes), query, states
 
 
 def softmax(scores):

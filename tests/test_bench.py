@@ -4,7 +4,6 @@ import importlib.util
 import json
 import sys
 
-import jax
 import numpy as np
 import pytest
 
@@ -46,14 +45,6 @@ TINY_WORK = {
     "sample-1": lambda: sample_work(SAMPLE_SCRIPT, 20, 1, **TINY_TEXT),
     "sample-64": lambda: sample_work(SAMPLE_SCRIPT, 20, 3, **TINY_TEXT),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """What runs for milliseconds need not be compiled well."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True)

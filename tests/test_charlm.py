@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from helpers import assert_close, from_states, under
 
-from rnnjax import from_torch, to_torch
+from rnnjax import from_torch, to_torch, truncated
 from rnnjax.models import CharLM
 from rnnjax.sampling import Choice, generate, read, sample_keys
-from rnnjax.truncated import window_losses, zero_carry
+from rnnjax.truncated import zero_carry
 from train import (
     charlm,
     charlm_config,
@@ -36,6 +36,9 @@ from train.streams import Text, join_lines, survey, tokenize
 REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "lab_lstm.npz"))
 TOKENS = np.concatenate([REFERENCE["tokens"], REFERENCE["targets"][..., -1:]], axis=-1)
 
+# Otherwise each of its operations is compiled on its own.
+window_losses = jax.jit(truncated.window_losses, static_argnums=0)
+
 
 @pytest.fixture(scope="module")
 def model() -> CharLM:
@@ -51,14 +54,14 @@ def make_task(config: charlm.Config, written: str) -> charlm_task.Task:
 
 def test_one_window_equals_the_lesson(model):
     params = from_torch(model, under("init", REFERENCE))
-    _, logits = model.apply({"params": params}, REFERENCE["tokens"][0])
+    _, logits = jax.jit(model.apply)({"params": params}, REFERENCE["tokens"][0])
     assert_close(logits, REFERENCE["logits"])
 
     def mean_loss(params):
         losses, carry = window_losses(model, params, None, jnp.asarray(TOKENS[0]))
         return losses.mean(), (losses, carry)
 
-    gradient = jax.value_and_grad(mean_loss, has_aux=True)
+    gradient = jax.jit(jax.value_and_grad(mean_loss, has_aux=True))
     (loss, (losses, carry)), grads = gradient(params)
     np.testing.assert_allclose(loss, REFERENCE["losses"][0], rtol=1e-6)
     log_probs = np.take_along_axis(
@@ -231,7 +234,7 @@ def without_times(records):
     ids=["lab", "shakespeare"],
 )
 def test_stopped_and_resumed_is_bitwise_the_same(
-    config, tmp_path, written, monkeypatch
+    config, tmp_path, written, monkeypatch, no_pictures
 ):
     settings = dataclasses.replace(config.settings, epochs=None, minutes=None)
     changes = {"sample_every": 1} if config.recipe == "lab" else {"every": 30}
@@ -290,6 +293,7 @@ def test_a_run_directory_has_everything(tmp_path, written, capsys):
         "params.safetensors",
         "summary.json",
         "samples.txt",
+        "report.html",
     }
     assert (config.out / "plots" / "loss.png").stat().st_size > 1000
     assert run.config["program"] == "charlm"
@@ -315,7 +319,9 @@ def test_a_run_directory_has_everything(tmp_path, written, capsys):
     assert run.summary["epochs"] == 2
 
 
-def test_a_large_text_is_trained_on_from_a_file(tmp_path, written, monkeypatch):
+def test_a_large_text_is_trained_on_from_a_file(
+    tmp_path, written, monkeypatch, no_pictures
+):
     config = shakespeare(epochs=1, out=tmp_path / "small", text=written)
     charlm.main(config)
     monkeypatch.setattr(streams, "LARGE", 100)
@@ -326,7 +332,7 @@ def test_a_large_text_is_trained_on_from_a_file(tmp_path, written, monkeypatch):
     assert without_times(small.metrics()) == without_times(large.metrics())
 
 
-def test_lab_has_no_validation(tmp_path, written):
+def test_lab_has_no_validation(tmp_path, written, no_pictures):
     config = lab(epochs=1, out=tmp_path / "run", text=written)
     charlm.main(config)
     summary = RunDirectory(config.out).summary
@@ -353,7 +359,7 @@ def test_the_parameters_that_predict_best_are_kept(tmp_path):
     assert_close(best.params, better, 0.0)
 
 
-def test_minutes_end_the_training(tmp_path, written):
+def test_minutes_end_the_training(tmp_path, written, no_pictures):
     config = shakespeare(minutes=0.004, out=tmp_path / "run", text=written)
     charlm.main(config)
     run = RunDirectory(config.out)
@@ -417,7 +423,7 @@ def test_no_gradient_goes_into_the_carry(model):
     def total(carry):
         return window_losses(model, params, carry, tokens)[0].sum()
 
-    grads = jax.grad(total)(zero_carry(model, (4,)))
+    grads = jax.jit(jax.grad(total))(zero_carry(model, (4,)))
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(grads))
 
 
@@ -440,7 +446,8 @@ def test_every_model_has_torch_names(kind):
         ({"learning_rate": math.nan}, "--learning-rate is nan; expected more than 0"),
         ({"dropout": 1.0}, "--dropout is 1.0; expected less than 1"),
         ({"dropout": -0.1}, "--dropout is -0.1; expected at least 0"),
-        ({"seed": -1}, "--seed is -1; expected at least 0"),
+        ({"seed": -1}, "--seed is -1; expected 0 to 2,147,483,647"),
+        ({"seed": 2**31}, "--seed is 2147483648; expected 0 to 2,147,483,647"),
         ({"checkpoint_every": 0}, "--checkpoint-every is 0; expected more than 0"),
     ],
     ids=str,

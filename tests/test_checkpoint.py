@@ -32,13 +32,19 @@ def checkpoints(directory, config=CONFIG):
     return Checkpoints(directory / "checkpoints", config)
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """A run's directory with checkpoints 10 and 20."""
-    some = checkpoints(tmp_path)
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    path = tmp_path_factory.mktemp("original")
+    some = checkpoints(path)
     some.save(10, tree(10))
     some.save(20, tree(20))
-    return tmp_path
+    return path
+
+
+@pytest.fixture
+def saved(original, tmp_path):
+    """A run's directory with checkpoints 10 and 20."""
+    return shutil.copytree(original, tmp_path, dirs_exist_ok=True)
 
 
 def assert_same(found, expected):

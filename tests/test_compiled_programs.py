@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import random_params
 
 from rnnjax import GRU, LSTM, Elman
 from rnnjax.models import AttentionClassifier
@@ -23,6 +24,8 @@ COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 CALLED = re.compile(r"(?:body|calls|to_apply)=%?([\w.\-]+)")
 BODY = re.compile(r" while\(.*body=%?([\w.\-]+)")
 DOT = re.compile(r"= \w+\[([\d,]*)\]\S* dot\(")
+
+pytestmark = pytest.mark.usefixtures("optimised")
 
 
 def computations(program: str) -> dict[str, list[str]]:
@@ -61,7 +64,7 @@ def lowered_gradient(stack, vmapped: bool = False):
     tokens = rng.integers(VOCAB, size=(BATCH, TIME))
     seq_lengths = np.array([TIME, 0, 5])
     stack = stack.clone(vocab_size=VOCAB)
-    params = stack.init(jax.random.key(0), tokens)["params"]
+    params = random_params(stack, tokens)
 
     def loss(params, tokens, seq_lengths):
         _, ys = stack.apply({"params": params}, tokens, seq_lengths)

@@ -4,10 +4,9 @@ import functools
 import subprocess
 import sys
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import random_params
 from safetensors.numpy import load_file, save_file
 
 from rnnjax import GRU, LSTM, Elman, to_torch
@@ -27,8 +26,7 @@ STACKS = {
 
 @functools.cache
 def state_dict_of(stack):
-    params = jax.jit(stack.init)(jax.random.key(0), jnp.ones((7, 4)))["params"]
-    return to_torch(stack, params)
+    return to_torch(stack, random_params(stack, np.ones((7, 4))))
 
 
 @pytest.mark.parametrize("expected", STACKS)

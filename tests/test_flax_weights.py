@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import GRADIENTS, assert_close
+from helpers import GRADIENTS, assert_close, random_params
 
 from rnnjax import (
     ElmanCell,
@@ -32,9 +32,7 @@ def make(name, rng):
     theirs, ours = PAIRS[name]
     x = rng.standard_normal((3, 4)).astype(np.float32)
     carry = theirs.initialize_carry(jax.random.key(0), x.shape)
-    params = theirs.init(jax.random.key(0), carry, x)["params"]
-    draw = lambda leaf: jnp.array(rng.standard_normal(leaf.shape), jnp.float32)
-    return theirs, ours, jax.tree.map(draw, params), x
+    return theirs, ours, random_params(theirs, carry, x), x
 
 
 @every_pair
@@ -62,7 +60,7 @@ def test_from_ours_to_flax(name, rng):
     """Two biases become their sum: the same function again."""
     theirs, ours, _, x = make(name, rng)
     carry = ours.initialize_carry(None, x.shape)
-    params = ours.init(jax.random.key(0), carry, x)["params"]
+    params = random_params(ours, carry, x)
     expected = ours.apply({"params": params}, carry, x)[1]
     carry = (carry.c, carry.h) if isinstance(ours, LSTMCell) else carry
     actual = theirs.apply({"params": to_flax(ours, params)}, carry, x)[1]
@@ -73,7 +71,7 @@ def test_with_one_bias_training_is_flaxs_too(rng):
     """The gradients are those of Flax's parameters; with two biases they are not."""
     inputs = rng.standard_normal((3, 7, 4)).astype(np.float32)
     rnn, ours = nn.RNN(nn.SimpleCell(5)), Recurrent(ElmanCell(5, hh_bias=False))
-    params = rnn.init(jax.random.key(0), inputs)["params"]
+    params = random_params(rnn, inputs)
 
     def loss(ys):
         return jnp.sum(jnp.sin(ys))

@@ -161,11 +161,6 @@ def run_again(out: Path) -> programs.Done:
     return programs.call(names, *PROGRAM.flags, "--out", str(out))
 
 
-@pytest.fixture
-def no_pictures(monkeypatch):
-    monkeypatch.setattr("train.outcome.draw", lambda *args: None)
-
-
 def test_killed_in_the_middle_of_a_save(whole, tmp_path, no_pictures):
     out = tmp_path / "run"
     done = programs.run(PROGRAM.command(out, "kill", "90"))

@@ -1,4 +1,4 @@
-"""Layers against ``torch.nn`` on fresh random cases, where torch is installed."""
+"""Layers against ``torch.nn`` beyond `test_layers_reference`; it needs torch."""
 
 import flax.linen as nn
 import jax
@@ -8,13 +8,11 @@ import pytest
 from helpers import (
     GRADIENTS,
     assert_close,
-    assert_matches,
     from_states,
     make_stack,
+    random_params,
     to_states,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from rnnjax import (
@@ -39,7 +37,7 @@ import torch_layers
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
 
-FEATURES, INPUTS, BATCH, TIME = 5, 4, 3, 7
+FEATURES, INPUTS = 5, 4
 VARIANTS = {
     "rnn": [{"activation": "tanh"}, {"activation": "relu"}],
     "gru": [{}],
@@ -63,32 +61,6 @@ EVERY_CONFIGURATION = [
 
 def name_of(configuration):
     return "-".join(str(value) for value in configuration.values())
-
-
-# 3 * 80 cases, of the configurations that test_layers_reference compiles as well.
-@pytest.mark.parametrize("kind", VARIANTS)
-@settings(max_examples=80, deadline=None, database=None)
-@given(data=st.data())
-def test_random_cases(kind, data):
-    configurations = [
-        c
-        for c in EVERY_CONFIGURATION
-        if c["kind"] == kind
-        and (c["num_layers"] < 3 or (c["bidirectional"] and c["use_bias"]))
-    ]
-    configuration = data.draw(st.sampled_from(configurations))
-    lengths = st.lists(st.integers(1, TIME), min_size=BATCH, max_size=BATCH)
-    case = torch_layers.make_case(
-        **configuration,
-        features=FEATURES,
-        input_size=INPUTS,
-        batch=BATCH,
-        time=TIME,
-        seq_lengths=data.draw(st.none() | lengths),
-        initial_carry=data.draw(st.booleans()),
-        seed=data.draw(st.integers(0, 2**32 - 1)),
-    )
-    assert_matches(make_stack(features=FEATURES, **configuration), case)
 
 
 @pytest.mark.parametrize("configuration", EVERY_CONFIGURATION, ids=name_of)
@@ -212,7 +184,7 @@ def test_multi_head_attention(rng):
         key_padding_mask=torch.tensor(~mask),
         average_attn_weights=False,
     )
-    context, weights = attention.apply(
+    context, weights = jax.jit(attention.apply)(
         {"params": params}, queries, states[:, None], mask[:, None]
     )
     context_expected, weights_expected = (t.detach().numpy() for t in expected)
@@ -235,13 +207,8 @@ def test_layer_norm_cells(rng):
     def product(x, name):
         return torch.tensor(x @ np.asarray(p[name]["kernel"]))
 
-    def randomised(params):
-        return jax.tree.map(
-            lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), params
-        )
-
     cell, carry = LayerNormLSTMCell(5), LSTMCarry(h, c)
-    p = randomised(cell.init(jax.random.key(0), carry, x)["params"])
+    p = random_params(cell, carry, x)
     gates = norm(product(x, "ih"), "ih_norm") + norm(product(h, "hh"), "hh_norm")
     i, f, g, o = gates.chunk(4, -1)
     new_c = f.sigmoid() * torch.tensor(c) + i.sigmoid() * g.tanh()
@@ -250,7 +217,7 @@ def test_layer_norm_cells(rng):
     assert_close(tuple(actual), (new_h.numpy(), new_c.numpy()))
 
     cell = LayerNormGRUCell(5)
-    p = randomised(cell.init(jax.random.key(0), h, x)["params"])
+    p = random_params(cell, h, x)
     ih, hh = product(x, "ih"), product(h, "hh")
     rz = norm(ih[:, :10], "ih_norm") + norm(hh[:, :10], "hh_norm")
     r, z = rz.sigmoid().chunk(2, -1)

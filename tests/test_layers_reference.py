@@ -1,6 +1,6 @@
 """Stacks against what ``torch.nn`` made of the same cases; torch is not needed.
 
-``reference/make_layers.py`` made the file.
+``reference/make_layers.py`` made the file. Where torch is installed, it makes more.
 """
 
 import functools
@@ -13,6 +13,8 @@ import numpy as np
 import optax
 import pytest
 from helpers import assert_matches, error, make_stack, under
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rnnjax import from_torch, length_mask, to_torch
 
@@ -28,10 +30,34 @@ COMPILED = [
 ]
 TRAJECTORIES = json.loads(str(ARRAYS["trajectories"]))
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 @pytest.mark.parametrize("name", COMPILED)
 def test_values_and_gradients(name):
     assert_matches(make_stack(**CASES[name]), under(name, ARRAYS))
+
+
+# 3 * 80 cases, here because these stacks are compiled here.
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
+@settings(max_examples=80, deadline=None, database=None)
+@given(data=st.data())
+def test_random_cases(kind, data):
+    pytest.importorskip("torch").set_num_threads(1)
+    from torch_layers import make_case
+
+    names = [name for name in COMPILED if CASES[name]["kind"] == kind]
+    arguments = CASES[data.draw(st.sampled_from(names))]
+    lengths = st.integers(1, arguments["time"])
+    batch = arguments["batch"]
+    drawn = {
+        "seq_lengths": st.none() | st.lists(lengths, min_size=batch, max_size=batch),
+        "initial_carry": st.booleans(),
+        "seed": st.integers(0, 2**32 - 1),
+    }
+    case = make_case(**arguments | data.draw(st.fixed_dictionaries(drawn)))
+    assert_matches(make_stack(**arguments), case)
 
 
 @pytest.mark.parametrize("name", CASES)

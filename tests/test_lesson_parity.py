@@ -26,6 +26,8 @@ REFERENCE = Path(__file__).parent / "reference"
 CASES = [case for case in SETTINGS if case[0] != "best"]
 LIVE_SEED = 20261122
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 def kept(recipe, model):
     with np.load(REFERENCE / f"{recipe}_{model}.npz") as file:

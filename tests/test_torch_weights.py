@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import random_params
 from safetensors.numpy import load_file, save_file
 
 from rnnjax import (
@@ -24,7 +25,7 @@ from rnnjax import (
 
 
 def state_dict_of(module, *args):
-    params = jax.jit(module.init)(jax.random.key(0), *args)["params"]
+    params = random_params(module, *args)
     return params, to_torch(module, params)
 
 
