@@ -273,6 +273,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path):
         ({"learning_rate": -1.0}, "--learning-rate is -1.0; expected a positive"),
         ({"epochs": 0}, "--epochs is 0; expected a positive"),
         ({"seeds": 0}, "--seeds is 0; expected at least 1"),
+        ({"seed": 2**31}, "--seed is 2147483648; expected 0 to 2,147,483,647"),
         ({"noise": 1}, "--noise belongs to the recipe workshop, not to practical"),
         ({"protocol": "blog"}, "--protocol belongs to the recipe best"),
         ({"minutes": 0.0}, "--minutes is 0.0; expected more than 0"),
@@ -286,6 +287,16 @@ def test_flags_that_make_no_sense(flags, message):
     with pytest.raises(InputError) as error:
         names.Config(**flags)
     assert message in str(error.value)
+
+
+def test_one_name_for_each_language_is_too_few(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for language in ("Greek", "Polish"):
+        (data / f"{language}.txt").write_text("Ada\n")
+    with pytest.raises(InputError, match="too few names: none is left to train on"):
+        train(data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_directory_that_is_no_run_is_left_alone(data, tmp_path):
