@@ -404,7 +404,7 @@ def test_sigint_ends_a_process_with_130(tmp_path):
     ) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "interrupted\n")
 
 
@@ -415,7 +415,7 @@ def test_reader_that_has_gone_is_no_error(tmp_path):
     ) as process:
         process.stdout.close()
         said = process.stderr.read()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
     assert (process.returncode, said) == (141, b"")
 
 

@@ -134,11 +134,12 @@ def train(program: ModuleType, config, kept: Path) -> None:
     Every command's flags are parsed and checked before this; test_names and test_charlm
     train every model.
     """
-    alike = {"blog": "practical", "binary": "practical"}
-    first = kept / alike.get(config.recipe, config.recipe)
-    if not first.exists():
-        program.main(with_less_work(program, config, first))
     is_names = program is names
+    alike = names.Config(recipe="practical")
+    shared = alike if config.recipe in ("practical", "blog", "binary") else config
+    first = kept / shared.recipe
+    if not first.exists():
+        program.main(with_less_work(program, shared, first))
     models = models_of(config.recipe)
     out = config.out or default_path(config.recipe, models[0])
     comparing = is_names and config.compare
