@@ -394,9 +394,11 @@ def test_a_stopped_program_says_so_and_ends_with_its_code(monkeypatch, capsys):
 
 
 def test_sigint_ends_a_process_with_130(tmp_path):
-    command = program(tmp_path, "print('ready', flush=True); time.sleep(30)")
+    # A shell lets what it starts in the background ignore Ctrl-C, tests included.
+    listen = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    wait = f"import signal; {listen}; print('ready', flush=True); time.sleep(30)"
     with subprocess.Popen(
-        command,
+        program(tmp_path, wait),
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
