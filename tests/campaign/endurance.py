@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import statistics
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -80,12 +81,18 @@ def watch(programs_: dict[str, Program], plan: Plan) -> dict[str, list[Look]]:
 
 
 def row(name: str, looks: list[Look], saves: int, minutes: float) -> Row:
-    """A line of the table: the last fifth against the second one."""
+    """A line of the table: the last fifth against the middle one.
+
+    Medians, for descriptors, threads and unfinished checkpoints come and go with every
+    save; and not the beginning, when memory is given out for the first time.
+    """
     fifth = len(looks) // 5
-    early, late = looks[fifth : 2 * fifth], looks[-fifth:]
+    early, late = looks[2 * fifth : 3 * fifth], looks[-fifth:]
 
     def growth(field: str) -> float:
-        first, last = (max(getattr(x, field) for x in part) for part in (early, late))
+        first, last = (
+            statistics.median(getattr(x, field) for x in part) for part in (early, late)
+        )
         return last - first
 
     flat = {
@@ -94,15 +101,14 @@ def row(name: str, looks: list[Look], saves: int, minutes: float) -> Row:
         "threads": growth("threads") <= POOL,
         "checkpoints": growth("checkpoints") <= 0.02 * early[-1].checkpoints,
     }
-    # Descriptors, threads and unfinished checkpoints come and go with every save.
     return Row(
         f"`train.{name}` for {minutes:g} minutes, {saves:,} saves: memory, descriptors, "
-        "threads and checkpoints do not grow (last fifth against the second)",
+        "threads and checkpoints do not grow (last fifth against the middle, medians)",
         len(flat),
         sum(flat.values()),
         f"memory {late[-1].memory:.0f} MB ({growth('memory'):+.1f}), descriptors "
-        f"{late[-1].descriptors} ({growth('descriptors'):+d}), threads "
-        f"{late[-1].threads} ({growth('threads'):+d}), checkpoints "
+        f"{late[-1].descriptors} ({growth('descriptors'):+g}), threads "
+        f"{late[-1].threads} ({growth('threads'):+g}), checkpoints "
         f"{late[-1].checkpoints:.2f} MB ({growth('checkpoints'):+.2f}); metrics and "
         f"TensorBoard {growth('rest'):+.2f} MB",
     )
