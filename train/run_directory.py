@@ -352,7 +352,7 @@ def open_trained(path: Path, *programs: str) -> RunDirectory:
     if made_by not in programs:
         raise InputError(
             f"{path} is a run of {made_by}; expected one of {' or '.join(programs)}, "
-            f"made by {makers}"
+            f"made by {makers} (so says its config.json)"
         )
     return run
 

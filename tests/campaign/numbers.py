@@ -22,6 +22,10 @@ from .results import Plan, Row, judged
 
 VALUES = (float("nan"), float("inf"), float("-inf"))
 
+LEAVES = (0, 2, 5)
+"""Of the parameters. To touch another one is another program, which may round otherwise:
+each has a whole run of its own to be compared with."""
+
 
 def poison(at: int, value: float, leaf: int) -> optax.GradientTransformation:
     """An optax transformation that puts a value into one leaf, once."""
@@ -121,15 +125,17 @@ def in_program(
     """Bad numbers in one program, one row for each place."""
     folder, rows = plan.scratch / program.module, []
     for where in ("gradient", "parameter", "loss"):
-        whole = folder / where / "whole"
-        with poisoned(where, 0, 0.0, 0):
-            done = programs.call(module, *program.flags, "--out", str(whole))
-        assert done.code == 0, done
-        last, problems = programs.steps(whole)[-1], []
+        for leaf in LEAVES:
+            with poisoned(where, 0, 0.0, leaf):
+                out = folder / where / f"whole-{leaf}"
+                done = programs.call(module, *program.flags, "--out", str(out))
+            assert done.code == 0, done
+        last, problems = programs.steps(out)[-1], []
         moments = [1, last, *(rng.randint(1, last) for _ in range(number))][:number]
         for index, at in enumerate(moments):
-            out = folder / where / str(index)
-            with poisoned(where, at, rng.choice(VALUES), rng.randrange(100)):
+            out, leaf = folder / where / str(index), rng.choice(LEAVES)
+            whole = folder / where / f"whole-{leaf}"
+            with poisoned(where, at, rng.choice(VALUES), leaf):
                 done = programs.call(module, *program.flags, "--out", str(out))
             if problem := problem_of(done, out, whole, at):
                 problems.append(f"update {at} of {last}: {problem}")

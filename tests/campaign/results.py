@@ -177,5 +177,6 @@ def listed(counts: Iterable[str]) -> str:
     """The kinds of failure, with how often each was met; "none" without any."""
     kinds: dict[str, int] = {}
     for kind in counts:
+        kind = " ".join(kind.split())  # a line of a table
         kinds[kind] = kinds.get(kind, 0) + 1
     return "; ".join(f"{kind} ({n}x)" for kind, n in kinds.items()) or "none"
