@@ -10,15 +10,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import untrained
 
 from rnnjax import models
 from rnnjax.text import SPELLINGS, to_alphabet, transliterate
-from train import charlm, charlm_task, names, page, predict, sample, streams
+from train import page, predict, sample
 from train.cli import InputError, printable
 from train.datasets import load_names
 from train.recipes import SETTINGS
 from train.run_directory import RunDirectory, open_trained
-from train.task import make_task
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = load_names(ROOT / "data" / "sample" / "names")
@@ -61,30 +61,26 @@ def runs(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs")
     made = {}
 
+    source = directory / "text.txt"
+    source.write_text(TEXT, "utf-8")
+
     def names_run(out, recipe, model):
         sizes = {} if recipe == "best" else {"hidden_size": 12}
         sizes |= {"mlp_size": 10} if recipe == "binary" else {}
-        config = names.Config(recipe=recipe, model=model, out=out, **sizes)
-        task = make_task(recipe, model, config.settings(model), NAMES, [0])
-        run = RunDirectory.open(out, names.describe(config, task))
-        run.write_params(task.trainer.model, random_params(task.trainer.model))
-        return run.path
+        return untrained.names_run(out, recipe, model, random_params, **sizes)
 
     def charlm_run(out, recipe, tokens):
-        sizes = {"hidden_size": 32} | ({"mlp_size": 24} if recipe == "lab" else {})
-        config = charlm.Config(recipe, tokens=tokens, out=out, **sizes)
-        lab = recipe == "lab"
-        text = streams.Text(lambda: [streams.join_lines(TEXT) if lab else TEXT], "", "")
-        found = streams.survey(text, tokens, "$" if lab else "\n")
-        model = charlm_task.make_model(config, found.codec)
-        run = RunDirectory.open(out, charlm.describe(config, "a test", found))
-        # With most others it soon writes the same character again and again.
-        params = random_params(model, scale=4.0, seed=4)
-        if tokens == "bytes":
-            # Else hardly any of them would be text.
-            params["h2o"]["bias"][128:] -= 5
-        run.write_params(model, params)
-        return run.path
+        def params_of(model):
+            # With most others it soon writes the same character again and again.
+            params = random_params(model, scale=4.0, seed=4)
+            if tokens == "bytes":
+                # Else hardly any of them would be text.
+                params["h2o"]["bias"][128:] -= 5
+            return params
+
+        flags = {"recipe": recipe, "tokens": tokens, "hidden_size": 32}
+        flags |= {"mlp_size": 24} if recipe == "lab" else {}
+        return untrained.charlm_run(out, source, params_of, **flags)
 
     def run(*which) -> Path:
         if which not in made:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from train import growth
-from train.cli import InputError, default, printable, run
+from train.cli import InputError, default, run, some_of
+from train.datasets import FOUND
 from train.peers.rows import OURS, ROWS, Options
 from train.run_directory import write_json
 
@@ -41,25 +42,20 @@ class Config:
     """PNG file: let the work of rnnjax alone grow, and draw what a character costs."""
     whole: bool = False
     """Run a lesson's program to its end, which is not extrapolated then."""
-    data: Annotated[Path | None, default("fetched, or else the bundled sample")] = None
+    data: Annotated[Path | None, FOUND] = None
     """Directory with one <Language>.txt for each language."""
-    text: Annotated[Path | None, default("fetched, or else the bundled sample")] = None
+    text: Annotated[Path | None, FOUND] = None
     """File in UTF-8 for the rows of lesson 002."""
 
     def __post_init__(self):
         if self.repeats < 1:
             raise InputError(f"--repeats is {self.repeats}; expected at least 1")
-        unknown = [name for name in self.row_names if name not in ROWS]
-        if unknown:
-            raise InputError(
-                f"there is no row {', '.join(map(printable, unknown))}; expected some of "
-                f"{', '.join(ROWS)}"
-            )
+        some_of(self.rows, ROWS, "row")
 
     @property
     def row_names(self) -> list[str]:
         """The rows to be measured."""
-        return list(ROWS) if self.rows is None else self.rows.split(",")
+        return some_of(self.rows, ROWS, "row")
 
     @property
     def options(self) -> Options:

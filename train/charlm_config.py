@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from train.cli import InputError, Output, check_seed, default, defaults
+from train.datasets import FOUND
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Model:
 class Data:
     """What it is trained on."""
 
-    text: Annotated[Path | None, default("fetched, or else the bundled sample")] = None
+    text: Annotated[Path | None, FOUND] = None
     """File in UTF-8, or builtin for the help topics inside Python."""
     tokens: Literal["chars", "bytes"] = "chars"
     """What the model reads and predicts."""

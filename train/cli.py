@@ -10,7 +10,7 @@ import shlex
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn, TextIO, TypeVar
 
@@ -52,6 +52,29 @@ def check_seed(seed: int) -> None:
     """
     if not 0 <= seed <= HIGHEST_SEED:
         raise InputError(f"--seed is {seed}; expected 0 to {HIGHEST_SEED:,}")
+
+
+def some_of(given: str | None, known: Collection[str], what: str) -> list[str]:
+    """The names of a flag that takes some of them, with commas between.
+
+    Args:
+        given: The flag; None is all.
+        known: All there are.
+        what: What one of them is called.
+
+    Returns:
+        The names.
+
+    Raises:
+        InputError: If one is unknown.
+    """
+    names = list(known) if given is None else given.split(",")
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(
+            f"there is no {what} {', '.join(map(printable, unknown))}; expected some of "
+            f"{', '.join(known)}"
+        )
+    return names
 
 
 class Stopped(Exception):

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from train import fetch
-from train.cli import InputError, printable
+from train.cli import InputError, default, printable
 
 DATA = fetch.DATA
 SAMPLE_NAMES = DATA / "sample" / "names"
@@ -21,6 +21,9 @@ SAMPLE_SCRIPT = DATA / "sample" / "script.txt"
 NAMES = DATA / "names"
 FRIENDS = DATA / fetch.DATA_SETS["friends"].name
 SHAKESPEARE = DATA / fetch.DATA_SETS["shakespeare"].name
+
+FOUND = default("fetched, or else the bundled sample")
+"""What ``--help`` says of a flag for names or a text that is left out."""
 
 MAX_LANGUAGES = 1000
 MAX_NAME = 1000

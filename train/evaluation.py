@@ -135,7 +135,7 @@ def logits_and_attention(
         model: The classifier.
         params: Its parameters.
         tokens: ``(time,)``.
-        carry: What the recipe's recurrence starts from, see :func:`forward`.
+        carry: What the recipe's recurrence starts from, see :func:`start_of`.
 
     Returns:
         ``(classes,)`` logits, and ``(time,)`` weights or None.
@@ -149,6 +149,22 @@ def logits_and_attention(
     return np.asarray(logits[0]), weights
 
 
+def start_of(model: nn.Module, carry: CarryKind) -> jax.Array | None:
+    """The state that a name starts from when somebody asks about it.
+
+    Args:
+        model: The classifier.
+        carry: What the recipe's recurrence starts from; a random state is always the
+            same one here, so that a name has one answer.
+
+    Returns:
+        ``(features,)``; None is zeros.
+    """
+    if carry != "random":
+        return None
+    return random_carry(jax.random.key(0), 1, model.hidden_size)[0]
+
+
 @functools.partial(jax.jit, static_argnames=("model", "carry"))
 def forward(
     model: nn.Module, params, tokens, seq_lengths, carry: CarryKind = "zeros"
@@ -160,16 +176,14 @@ def forward(
         params: Its parameters.
         tokens: ``(batch, time)``.
         seq_lengths: ``(batch,)``.
-        carry: What the recipe's recurrence starts from; a random state is always the
-            same one here, so that a name has one answer.
+        carry: What the recipe's recurrence starts from, see :func:`start_of`.
 
     Returns:
         ``(batch, classes)`` logits, and ``(batch, time)`` weights or None.
     """
-    start = None
-    if carry == "random":
-        row = random_carry(jax.random.key(0), 1, model.hidden_size)
-        start = jnp.broadcast_to(row, (tokens.shape[0], model.hidden_size))
+    start = start_of(model, carry)
+    if start is not None:
+        start = jnp.broadcast_to(start, (tokens.shape[0], *start.shape))
     logits, sown = model.apply(
         {"params": params}, tokens, seq_lengths, start, mutable=["intermediates"]
     )

@@ -121,9 +121,11 @@ def _read(path: Path, label: str) -> FinishedRun:
     directory = open_trained(path, *PROGRAMS)
     program = directory.config["program"]
     finish = "the training command with the same --out finishes it"
-    if directory.summary is None:
+    if not (path / "summary.json").exists():
         raise InputError(f"{path} is not finished (no summary.json); {finish}")
     summary = _part(path / "summary.json", dict)
+    with _damaged(path / "summary.json"):
+        languages = _languages(summary)
     with _damaged(path / "metrics.jsonl"):
         records = _checked(directory.metrics())
         samples = _samples(records, summary)
@@ -143,7 +145,7 @@ def _read(path: Path, label: str) -> FinishedRun:
         _part(path / "env.json", dict) if (path / "env.json").is_file() else {},
         summary,
         records,
-        _part(path / "summary.json", _languages),
+        languages,
         findings,
         samples,
     )

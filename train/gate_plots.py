@@ -1,7 +1,6 @@
 """Pictures of what happens inside a model: gates, gradients, neurons over a text."""
 
 import functools
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
-from train.plots import COLOURS
-from train.run_directory import write_bytes
+from train.plots import COLOURS, DPI, save
 
 MOST_COLUMNS = 100
 """Steps that a picture can name by their characters."""
@@ -35,7 +33,6 @@ _MEANINGS = {
 }
 _SHARES = "ifo" + "rz"
 _INCH = 0.17  # of a character
-_DPI = 110
 
 
 @functools.cache
@@ -79,7 +76,7 @@ def gates(
         title: What is above.
     """
     features = max(values.shape[1] for values in panels.values())
-    panel = 0.45 + min(max(0.9, features / _DPI), 2)
+    panel = 0.45 + min(max(0.9, features / DPI), 2)
     width = 2.6 + max(3.4, _INCH * len(labels))
     figure = Figure(figsize=(width, 0.9 + panel * len(panels)), layout="constrained")
     all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
@@ -92,7 +89,7 @@ def gates(
             limit = max(1, np.quantile(np.abs(values), 0.99)) if name in "ch" else 1
             colours = {"cmap": "PuOr", "vmin": -limit, "vmax": limit}
         # Each unit as it is, unless there are too many for the picture.
-        colours["interpolation"] = "nearest" if features <= 2 * _DPI else "auto"
+        colours["interpolation"] = "nearest" if features <= 2 * DPI else "auto"
         image = axes.imshow(values.T, aspect="auto", **colours)
         axes.set_ylabel("unit")
         axes.set_title(f"{name}: {_MEANINGS[name]}", loc="left", fontsize=10)
@@ -100,7 +97,7 @@ def gates(
         figure.colorbar(image, pad=0.01, aspect=10, extend=beyond)
     _name_steps(all_axes[-1], labels)
     _head(figure, title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def gradients(
@@ -146,7 +143,7 @@ def gradients(
         text.set_parse_math(False)
     _name_steps(axes, labels)
     _head(figure, title)
-    _save(figure, path)
+    save(figure, path)
 
 
 _MARKERS = "os^Dv"
@@ -195,7 +192,7 @@ def neurons(
     bar.set_xlabel("value of the neuron", fontsize=8, labelpad=1)
     bar.tick_params(labelsize=8)
     _head(figure, title)
-    _save(figure, path)
+    save(figure, path)
 
 
 _POINTS, _ADVANCE = 11, 0.602  # of the font: its size, and a letter's share of it
@@ -231,9 +228,3 @@ def _name_steps(axes, labels):
 def _head(figure, title):
     lines = map(legible, title.split("\n"))
     figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
-
-
-def _save(figure, path):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    write_bytes(path, buffer.getvalue())

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from rnnjax import LSTM
 from train.cli import InputError
 from train.measuring import interleave, peak_memory, spread, stopwatch
-from train.plots import COLOURS
+from train.plots import COLOURS, save
 
 VOCAB = 65
 LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz"))
@@ -286,4 +286,4 @@ def draw(path: Path, axes: Sequence[Axis]) -> None:
         rows[1][column].set_xlabel(axis.title)
     rows[0][0].set_ylabel("time for a character (ns)")
     rows[1][0].set_ylabel("memory (MB)")
-    figure.savefig(path, dpi=110)
+    save(figure, path)

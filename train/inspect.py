@@ -22,9 +22,9 @@ import tyro
 from rnnjax.models import PaddedClassifier, PreviousStateClassifier
 from train import compilation_cache, gate_plots, predict, sample
 from train.cli import InputError, default, printable, run
+from train.evaluation import start_of
 from train.run_directory import open_trained
 from train.traces import Layer, Trace, trace
-from train.updates import random_carry
 
 MOST_CHARACTERS = 1000
 """A picture of more would not be readable."""
@@ -144,9 +144,7 @@ def inspect(path: Path, text: str) -> Inspection:
 def _inspect_classifier(directory, text):
     classifier = predict.load(directory)
     spelling = predict.spell(text, classifier)
-    model, start = classifier.model, None
-    if classifier.carry == "random":
-        start = random_carry(jax.random.key(0), 1, model.hidden_size)[0]
+    model, start = classifier.model, start_of(classifier.model, classifier.carry)
     tokens = classifier.vocabulary.encode(spelling)
     found = trace(model, classifier.params, tokens, start)
     if not found.layers:

@@ -29,7 +29,7 @@ from train.cli import (
     results,
     run,
 )
-from train.datasets import NamesData, find_names
+from train.datasets import FOUND, NamesData, find_names
 from train.interruption import Interruption, interruptible
 from train.outcome import finish
 from train.recipes import SETTINGS, NamesRecipe, Settings, models_of, settings_of
@@ -70,7 +70,7 @@ class Model:
 class Data:
     """What it is trained and tested on."""
 
-    data: Annotated[Path | None, default("fetched, or else the bundled sample")] = None
+    data: Annotated[Path | None, FOUND] = None
     """Directory with one <Language>.txt for each language."""
     protocol: Literal["both", "blog", "leak-free"] = "both"
     """How best is tested: blog is a random 10 %, leak-free removes duplicates first."""

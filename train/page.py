@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
-import jax
 import numpy as np
 
 from rnnjax import models
@@ -25,9 +24,9 @@ from rnnjax.text import SPELLINGS
 from rnnjax.torch_weights import to_torch
 from train import compilation_cache, predict, sample
 from train.cli import InputError, printable, run
+from train.evaluation import start_of
 from train.recipes import MODELS
 from train.run_directory import RunDirectory, open_trained, write_text
-from train.updates import random_carry
 
 WEB = Path(__file__).parent / "web"
 
@@ -96,10 +95,9 @@ def load_names(directory: RunDirectory) -> Trained:
     """A run of train.names, for names.js."""
     classifier = predict.load(directory)
     arrays = to_torch(classifier.model, classifier.params)
-    if classifier.carry == "random":
-        # The one that train.predict starts from.
-        carry = random_carry(jax.random.key(0), 1, classifier.model.hidden_size)
-        arrays["start"] = np.asarray(carry[0])
+    start = start_of(classifier.model, classifier.carry)
+    if start is not None:
+        arrays["start"] = np.asarray(start)
     knows = {
         "alphabet": classifier.vocabulary.characters,
         "labels": classifier.languages,

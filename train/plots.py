@@ -1,5 +1,6 @@
 """Pictures of a run, as PNG files."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +9,10 @@ from matplotlib.figure import Figure
 
 from train.classification import Report
 from train.evaluation import Look
+from train.run_directory import write_bytes
+
+DPI = 110
+"""Of every picture."""
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -31,7 +36,7 @@ def curves(
     axes.set(xlabel=x, ylabel=y)
     axes.grid(alpha=0.3)
     axes.legend()
-    _save(figure, path)
+    save(figure, path)
 
 
 def confusion(path: Path, figures: Report, languages: Sequence[str]) -> None:
@@ -69,7 +74,7 @@ def confusion(path: Path, figures: Report, languages: Sequence[str]) -> None:
                 color=colour,
             )
     figure.colorbar(image, label="share of the language's names", shrink=0.8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def attention(path: Path, looks: Sequence[Look], titles: Sequence[str]) -> None:
@@ -96,7 +101,7 @@ def attention(path: Path, looks: Sequence[Look], titles: Sequence[str]) -> None:
     axes.set_xticks([])
     axes.spines[:].set_visible(False)
     figure.colorbar(image, label="attention", shrink=0.9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def distributions(
@@ -131,8 +136,17 @@ def distributions(
     all_axes[0][0].set_yticks(range(len(languages)), languages)
     all_axes[0][0].invert_yaxis()
     figure.suptitle("the right answer in orange", fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure, path: Path) -> None:
-    figure.savefig(path, dpi=110, pil_kwargs={"compress_level": 1})
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture whole or not at all.
+
+    Args:
+        figure: The picture.
+        path: The PNG file.
+    """
+    buffer = io.BytesIO()
+    options = {"compress_level": 1}
+    figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs=options)
+    write_bytes(path, buffer.getvalue())

@@ -16,7 +16,8 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from train.cli import InputError, Stopped, default, printable, run
+from train.cli import InputError, Stopped, default, run, some_of
+from train.datasets import FOUND
 from train.run_directory import read_json
 
 
@@ -54,9 +55,6 @@ ROWS = {
 }
 
 
-SAMPLED = default("fetched, or else the bundled sample")
-
-
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Run the commands of README's table of results and print the table."""
@@ -67,25 +65,20 @@ class Config:
     """Trainings of each command, with seeds 0, 1, …, one after the other."""
     out: Path = Path("runs/results")
     """Directory for the run directories."""
-    data: Annotated[Path | None, SAMPLED] = None
+    data: Annotated[Path | None, FOUND] = None
     """Directory with one <Language>.txt for each language."""
-    text: Annotated[Path | None, SAMPLED] = None
+    text: Annotated[Path | None, FOUND] = None
     """File in UTF-8 for train.charlm."""
 
     def __post_init__(self):
         if self.seeds < 1:
             raise InputError(f"--seeds is {self.seeds}; expected at least 1")
-        unknown = [name for name in self.rows if name not in ROWS]
-        if unknown:
-            raise InputError(
-                f"there is no row {', '.join(map(printable, unknown))}; expected some of "
-                f"{', '.join(ROWS)}"
-            )
+        some_of(self.only, ROWS, "row")
 
     @property
     def rows(self) -> list[str]:
         """The rows to be shown."""
-        return list(ROWS) if self.only is None else self.only.split(",")
+        return some_of(self.only, ROWS, "row")
 
 
 def train(name: str, seed: int, config: Config) -> dict[str, Any]:

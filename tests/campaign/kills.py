@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from . import orbax_alone, programs
+from . import orbax_training, programs
 from .programs import Process, Program
 from .results import Plan, Row, listed
 
@@ -131,7 +131,7 @@ def run(plan: Plan) -> list[Row]:
             for name, program in small.items()
         }
     times = plan.few(1, 12)
-    alone = orbax_alone.ended(plan.scratch / "orbax", signal.SIGKILL, times, "kill")
+    alone = orbax_training.ended(plan.scratch / "orbax", signal.SIGKILL, times, "kill")
     rows = []
     for name, program in small.items():
         kills, runs = found[name].result()

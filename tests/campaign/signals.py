@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from . import orbax_alone, programs
+from . import orbax_training, programs
 from .kills import Whole, lost, run_whole
 from .programs import SAMPLE, Process, Program
 from .results import Plan, Row, listed
@@ -155,7 +155,7 @@ def run(plan: Plan) -> list[Row]:
     """All of it; the two programs side by side."""
     small = {"names": programs.names(8), "charlm": programs.charlm(3)}
     times = plan.few(1, 12)
-    alone = orbax_alone.ended(plan.scratch / "orbax", signal.SIGTERM, times, "stop")
+    alone = orbax_training.ended(plan.scratch / "orbax", signal.SIGTERM, times, "stop")
     with ThreadPoolExecutor(2) as pool:
         rows = list(pool.map(lambda item: stopped(*item, plan, alone), small.items()))
     return [*rows, at_full_size(plan), twice(plan)]

@@ -1,6 +1,6 @@
 """A training that saves with Orbax as its documentation shows, to be killed or stopped.
 
-    python -m tests.campaign.orbax_alone FOLDER
+    python -m tests.campaign.orbax_training FOLDER
 
 It makes an update every few milliseconds, prints its number and hands it to Orbax's
 manager, which saves in the background, every twentieth time.
@@ -60,7 +60,7 @@ class Found(NamedTuple):
 
 def end_once(folder: Path, number: signal.Signals, rng: random.Random) -> Found:
     """Train, send a signal at a random moment, and look at what is left."""
-    command = [sys.executable, "-m", "tests.campaign.orbax_alone", str(folder)]
+    command = [sys.executable, "-m", "tests.campaign.orbax_training", str(folder)]
     process = Process(command)
     process.wait_for_start()
     # The first checkpoint takes this long at most.
