@@ -78,6 +78,14 @@ def matmul(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype | None) -> jax.Arra
     return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
 
 
+def affine(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array | None, dtype: jnp.dtype | None
+) -> jax.Array:
+    """``x @ kernel + bias``, of vectors or of tokens; see :class:`Linear`."""
+    product = rows(kernel, x) if is_tokens(x) else matmul(x, kernel, dtype)
+    return product if bias is None else product + bias
+
+
 class Linear(nn.Module):
     r"""An affine map, ``torch.nn.Linear``.
 
@@ -123,9 +131,7 @@ class Linear(nn.Module):
     dtype: jnp.dtype | None = None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel, bias = self.weights(self._num_inputs(x))
-        product = rows(kernel, x) if is_tokens(x) else matmul(x, kernel, self.dtype)
-        return product if bias is None else product + bias
+        return affine(x, *self.weights(self.num_inputs(x)), self.dtype)
 
     @nn.compact
     def weights(self, num_inputs: int) -> tuple[jax.Array, jax.Array | None]:
@@ -140,7 +146,8 @@ class Linear(nn.Module):
         bias_init = self.bias_init or uniform(num_inputs)
         return kernel, self.param("bias", bias_init, (self.features,))
 
-    def _num_inputs(self, x: jax.Array) -> int:
+    def num_inputs(self, x: jax.Array) -> int:
+        """Width of the vectors, or of those that the tokens stand for."""
         if not is_tokens(x):
             return x.shape[-1]
         if self.has_variable("params", "kernel"):

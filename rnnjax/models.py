@@ -16,7 +16,7 @@ from rnnjax.attention import AttentionPooling
 from rnnjax.cells import Activation, Carry, ElmanCell, SumCell, hidden
 from rnnjax.linear import Linear, rows, uniform
 from rnnjax.masks import length_mask
-from rnnjax.recurrent import GRU, LSTM, Elman, Recurrent, Stack
+from rnnjax.recurrent import GRU, LSTM, Backend, Elman, Recurrent, Stack
 
 STACKS: dict[str, type[Stack]] = {"rnn": Elman, "gru": GRU, "lstm": LSTM}
 
@@ -62,6 +62,7 @@ class NameClassifier(nn.Module):
         num_classes: Number of classes.
         dtype: Type of the operands of the products (say bfloat16); parameters, carries
             and results stay float32.
+        backend: What runs the steps, see :class:`rnnjax.Recurrent`.
 
     Args:
         tokens: ``(*batch, time)`` characters; what stands in the padding is ignored.
@@ -77,6 +78,7 @@ class NameClassifier(nn.Module):
     hidden_size: int
     num_classes: int
     dtype: jnp.dtype | None = None
+    backend: Backend = "scan"
 
     def __call__(
         self,
@@ -113,7 +115,8 @@ class JointClassifier(NameClassifier):
         cell = joint_cell(
             self.hidden_size, self.activation, self.vocab_size, self.dtype
         )
-        carry, states = Recurrent(cell, name="i2h")(tokens, seq_lengths, initial_carry)
+        recurrent = Recurrent(cell, backend=self.backend, name="i2h")
+        carry, states = recurrent(tokens, seq_lengths, initial_carry)
         self.sow_run(carry, states)
         return Linear(self.num_classes, dtype=self.dtype, name="h2o")(carry)
 
@@ -144,6 +147,7 @@ class StackClassifier(NameClassifier):
             num_layers=self.num_layers,
             vocab_size=self.vocab_size,
             dtype=self.dtype,
+            backend=self.backend,
             name=self.kind,
         )
         carry, states = stack(tokens, seq_lengths, initial_carry)
@@ -168,6 +172,7 @@ class AttentionClassifier(NameClassifier):
             self.hidden_size,
             vocab_size=self.vocab_size,
             dtype=self.dtype,
+            backend=self.backend,
             name="gru",
         )
         carry, states = gru(tokens, seq_lengths, initial_carry)
@@ -201,7 +206,8 @@ class PreviousStateClassifier(NameClassifier):
         cell = joint_cell(self.hidden_size, "sigmoid", self.vocab_size, self.dtype)
         before = jnp.maximum(seq_lengths - 1, 0)
         # The state after the last character is never used, so it is not computed.
-        carry, states = Recurrent(cell, name="in2hidden")(tokens, before, initial_carry)
+        recurrent = Recurrent(cell, backend=self.backend, name="in2hidden")
+        carry, states = recurrent(tokens, before, initial_carry)
         self.sow_run(carry, states)
         last = jnp.take_along_axis(tokens, before[..., None], axis=-1)[..., 0]
         last = jnp.where(seq_lengths > 0, last, -1)
@@ -336,7 +342,8 @@ class AllStatesClassifier(PaddedClassifier):
             dtype=self.dtype,
             parent=None,
         )
-        carry, states = Recurrent(cell, name="W")(tokens, None, initial_carry)
+        recurrent = Recurrent(cell, backend=self.backend, name="W")
+        carry, states = recurrent(tokens, None, initial_carry)
         self.sow_run(carry, states)
         x = states.reshape(*states.shape[:-2], -1)
         x = jax.nn.relu(Linear(self.mlp_size, dtype=self.dtype, name="Wy")(x))
@@ -369,6 +376,7 @@ class DropoutClassifier(PaddedClassifier):
             dropout=self.dropout,
             vocab_size=self.vocab_size,
             dtype=self.dtype,
+            backend=self.backend,
             name="rnn",
         )
         carry, states = stack(tokens, None, initial_carry, deterministic=deterministic)
@@ -392,6 +400,7 @@ class CharLM(nn.Module):
         dropout: Probability of dropping a state after each layer, and a unit of the MLP.
         dtype: Type of the operands of the products (say bfloat16).
         kind: ``rnn``, ``gru`` or ``lstm``.
+        backend: What runs the steps, see :class:`rnnjax.Recurrent`.
 
     Args:
         tokens: ``(*batch, time)``.
@@ -420,6 +429,7 @@ class CharLM(nn.Module):
     dropout: float = 0.4
     dtype: jnp.dtype | None = None
     kind: str = "lstm"
+    backend: Backend = "scan"
 
     @nn.compact
     def __call__(
@@ -436,6 +446,7 @@ class CharLM(nn.Module):
             dropout=self.dropout,
             vocab_size=self.vocab_size,
             dtype=self.dtype,
+            backend=self.backend,
             name=self.kind,
         )
         carry, states = stack(
@@ -480,7 +491,13 @@ class BidirectionalClassifier(NameClassifier):
         window = OneHotLinear(self.embedding_size, self.vocab_size, name="window")
         x = jax.nn.relu(window(with_neighbours(jnp.where(mask, tokens, -1))))
         x = nn.Dropout(self.embedding_dropout)(x, deterministic=deterministic)
-        gru = GRU(self.hidden_size, bidirectional=True, dtype=self.dtype, name="gru")
+        gru = GRU(
+            self.hidden_size,
+            bidirectional=True,
+            dtype=self.dtype,
+            backend=self.backend,
+            name="gru",
+        )
         carry, states = gru(x, seq_lengths, initial_carry)
         mean, weights = AttentionPooling(name="att")(states, mask)
         self.sow_run(carry, states)

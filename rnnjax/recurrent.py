@@ -1,11 +1,13 @@
 """Cells over time, and PyTorch's stacks of them."""
 
-from typing import Any, ClassVar
+import functools
+from typing import Any, ClassVar, Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rnnjax import cudnn_loop, time_loop
 from rnnjax.cells import Activation, Carry, Cell, ElmanCell, GRUCell, LSTMCell, hidden
 from rnnjax.linear import Initializer, is_tokens
 from rnnjax.masks import length_mask
@@ -17,9 +19,11 @@ from rnnjax.time_loop import (
     begin,
     hold,
     nudged,
-    recurrence,
     select,
 )
+
+Backend = Literal["scan", "reference", "pallas", "cudnn"]
+"""What runs the steps of a layer, see :class:`Recurrent`."""
 
 
 class Recurrent(nn.Module):
@@ -36,9 +40,20 @@ class Recurrent(nn.Module):
         reverse: Run from the end to the beginning.
         remat: Compute the steps a second time in the backward pass instead of keeping
             what they made, see :mod:`rnnjax.remat`: for sequences that do not fit.
-        plain: Always scan the cell itself, ``nn.scan`` over ``cell(carry, x)``. That is
-            the reference which the faster path for rnnjax's own cells is tested
-            against; the parameters are the same.
+        backend: What runs the steps; parameters, call and results are the same.
+
+            - ``"scan"``: a scan, with the derivative of all steps stated at once, see
+              :mod:`rnnjax.time_loop`.
+            - ``"reference"``: ``nn.scan`` over ``cell(carry, x)``, against which the
+              others are tested.
+            - ``"pallas"``: a kernel for TPUs, of an LSTM without projection or a GRU,
+              see :mod:`rnnjax.pallas_loop`; not with ``reset``.
+            - ``"cudnn"``: cuDNN's LSTM for NVIDIA's GPUs, without projection and in
+              float32, see :mod:`rnnjax.cudnn_loop`; not with ``mask``, ``reset`` or
+              intermediates.
+
+            One that does not apply, to the device or to what is asked for, is
+            ``"scan"``.
 
     Args:
         inputs: ``(*batch, time, input)``, or tokens ``(*batch, time)``, which stand
@@ -69,7 +84,8 @@ class Recurrent(nn.Module):
         0, is that with respect to the carry.
 
     Raises:
-        ValueError: If a shape does not agree with that of ``inputs``.
+        ValueError: If a shape does not agree with that of ``inputs``, or there is no
+            such backend.
 
     Example:
         >>> rnn = Recurrent(GRUCell(features=4))
@@ -86,7 +102,7 @@ class Recurrent(nn.Module):
 
     cell: Cell | nn.Module
     reverse: bool = False
-    plain: bool = False
+    backend: Backend = "scan"
     remat: bool = False
 
     def __call__(
@@ -98,7 +114,13 @@ class Recurrent(nn.Module):
         mask: jax.Array | None = None,
         reset: jax.Array | None = None,
     ) -> tuple[Carry, jax.Array]:
+        if self.backend not in get_args(Backend):
+            raise ValueError(
+                f"backend is {self.backend!r}; expected one of "
+                f"{', '.join(get_args(Backend))}"
+            )
         tokens = is_tokens(inputs)
+        lengths_only = mask is None and reset is None
         batch_time = inputs.shape if tokens else inputs.shape[:-1]
         mask = _combine(batch_time, seq_lengths, mask)
         reset = _check("reset", reset, batch_time, bool)
@@ -123,12 +145,17 @@ class Recurrent(nn.Module):
             lambda x: jnp.moveaxis(x, time_axis, 0), (inputs, mask, reset, nudge)
         )
         steps, first = Steps(*parts), carry
+        sows = self.is_mutable_collection("intermediates")
+        backend = self.backend
+        if backend == "cudnn" and (sows or nudge is not None or not lengths_only):
+            backend = "scan"
+        run = functools.partial(Recurrent._run, backend=backend)
         if self.remat:
-            carry, outputs = run_in_chunks(Recurrent._run, self, carry, xs, steps)
+            carry, outputs = run_in_chunks(run, self, carry, xs, steps)
         else:
-            carry, outputs = self._run(carry, xs, steps)
+            carry, outputs = run(self, carry, xs, steps)
         gates = None
-        if self.is_mutable_collection("intermediates"):
+        if sows:
             gates = self._gates(first, outputs[1], xs, steps)
         outputs = (*outputs, gates)
         if steps.mask is not None:
@@ -142,17 +169,26 @@ class Recurrent(nn.Module):
             self.sow("intermediates", "gates", gates)
         return carry, ys
 
-    def _run(self, carry, xs, steps):
+    def _run(self, carry, xs, steps, backend):
         """``(carry, (ys, carries))``: the last carry, and what each step made."""
         cell = self.cell
-        if self.plain or not isinstance(cell, Cell):
+        if backend == "reference" or not isinstance(cell, Cell):
             return self._scan(type(cell).__call__, carry, xs, steps)
-        ih = cell.ih(xs)
         if not cell.has_pure_update:
-            return self._scan(type(cell).step, carry, ih, steps)
-        weights = Weights(*cell.hh.weights(cell.features))
+            return self._scan(type(cell).step, carry, cell.ih(xs), steps)
         static = Static(cell.update, cell.sums_maps, self.reverse, cell.dtype)
-        carry, carries = recurrence(static, weights, ih, carry, steps)
+        if backend == "cudnn" and cudnn_loop.applies(static, xs, carry):
+            inputs = Weights(*cell.ih.weights(cell.ih.num_inputs(xs)))
+            weights = Weights(*cell.hh.weights(cell.features))
+            carry, ys = cudnn_loop.run(static, inputs, weights, xs, carry, steps.mask)
+            return carry, (ys, None)
+        ih = cell.ih(xs)
+        weights = Weights(*cell.hh.weights(cell.features))
+        loop: Any = time_loop
+        if backend == "pallas":
+            # Imported only here: Pallas takes a tenth of a second.
+            from rnnjax import pallas_loop as loop
+        carry, carries = loop.recurrence(static, weights, ih, carry, steps)
         return carry, (hidden(carries), carries)
 
     def _gates(self, first, carries, xs, steps):
@@ -234,7 +270,7 @@ class Stack(nn.Module):
         use_bias: False leaves out both biases of every cell.
         vocab_size: Number of different tokens; needed only to initialise from tokens.
         dtype: Type of the operands of the products (say bfloat16).
-        plain: Run the reference path, see :class:`Recurrent`.
+        backend: What runs the steps, see :class:`Recurrent`.
         ih_init, hh_init, bias_init: Initialisers, see :mod:`rnnjax.initializers`; None
             is torch's.
         variational: Whether the dropout draws one mask for all steps of a sequence, as
@@ -265,7 +301,7 @@ class Stack(nn.Module):
     use_bias: bool = True
     vocab_size: int | None = None
     dtype: jnp.dtype | None = None
-    plain: bool = False
+    backend: Backend = "scan"
     ih_init: Initializer | None = None
     hh_init: Initializer | None = None
     bias_init: Initializer | None = None
@@ -306,7 +342,7 @@ class Stack(nn.Module):
                 recurrent = Recurrent(
                     self._cell(),
                     reverse=bool(direction),
-                    plain=self.plain,
+                    backend=self.backend,
                     remat=self.remat,
                     name=names[index],
                 )

@@ -53,7 +53,7 @@ class Static(NamedTuple):
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def recurrence(
     static: Static, weights: Weights, ih: jax.Array, carry: Carry, steps: Steps
-) -> tuple[Carry, jax.Array]:
+) -> tuple[Carry, Carry]:
     """Run ``carry = update(carry, ih[t], h @ kernel + bias)`` over time.
 
     Args:
@@ -72,7 +72,7 @@ def recurrence(
     def step(carry, xs):
         ih, (mask, reset, nudge) = xs
         before = begin(reset, carry)
-        hh = _recur(static, weights, hidden(before))
+        hh = recur(static, weights, hidden(before))
         new = static.update(before, *joined(static.sums_maps, ih, hh))
         carry = hold(mask, nudged(new, nudge), before)
         return carry, carry
@@ -89,7 +89,7 @@ def _recurrence_jvp(static, primals, tangents):
     def step(carry, xs):
         ih, (mask, reset, nudge) = xs
         before = begin(reset, carry)
-        hh = _recur(static, weights, hidden(before))
+        hh = recur(static, weights, hidden(before))
         # What is returned for `update_dot` is an array for each number that it needs.
         new, update_dot = jax.linearize(
             static.update, before, *joined(static.sums_maps, ih, hh)
@@ -106,13 +106,14 @@ def _recurrence_jvp(static, primals, tangents):
         return carry_dot, carry_dot
 
     last, (carries, h_before, update_dot) = scan(step, carry, (ih, steps))
-    maps_dot = joined(static.sums_maps, ih_dot, _recur(static, weights_dot, h_before))
+    maps_dot = joined(static.sums_maps, ih_dot, recur(static, weights_dot, h_before))
     steps_dot = steps._replace(nudge=nudge_dot)
     dots = scan(step_dot, carry_dot, (update_dot, maps_dot, steps_dot))
     return (last, carries), dots
 
 
-def _recur(static, weights, h):
+def recur(static: Static, weights: Weights, h: jax.Array) -> jax.Array:
+    """The recurrent map of the hidden vector, ``h @ kernel + bias``."""
     product = matmul(h, weights.kernel, static.dtype)
     return product if weights.bias is None else product + weights.bias
 

@@ -65,9 +65,26 @@ def test_everyone_computes_what_we_compute(name):
 
 
 def test_every_row_is_compared_or_a_whole_program():
-    assert {name for name in ROWS if not ROWS[name].is_program} == set(TINY_WORK)
+    compared = {name for name, row in ROWS.items() if not row.is_program}
+    backends = {name for name in ROWS if name.startswith("backends-")}
+    assert compared - backends == set(TINY_WORK)
     for row in ROWS.values():
         assert next(iter(row.contestants)) == OURS
+
+
+def test_backends_are_compared_on_their_devices_and_only_when_asked_for():
+    present, absent = rows.contestants(ROWS["backends-lstm"])
+    assert list(present) == [OURS]
+    assert absent == [
+        "pallas is left out: it is for a TPU",
+        "cudnn is left out: it is for a GPU",
+    ]
+    default = bench.Config().row_names
+    assert "lstm" in default and "backends-lstm" not in default
+    # Here each of them is the scan.
+    for contestant in ROWS["backends-lstm"].contestants.values():
+        values = rows.prepare(contestant, TINY_WORK["lstm"]())(0)
+        np.testing.assert_allclose(values, layer_values(), 1e-6)
 
 
 def doubled(work):
@@ -90,7 +107,7 @@ def tiny_row(monkeypatch):
     """A row that takes milliseconds, called tiny, in place of all others."""
     contestants = {
         OURS: Contestant("ours:layer"),
-        "nn.scan": Contestant("ours:plain_layer", bar=1e-6),
+        "nn.scan": Contestant("ours:reference_layer", bar=1e-6),
         "nothing": Contestant("test:silent", bar=1e6),
         "absent": Contestant("absent_rnn:layer", needs="torch", bar=2),
     }

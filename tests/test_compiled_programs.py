@@ -94,9 +94,9 @@ def test_no_loop_adds_up_the_recurrent_weights_gradient(name, vmapped):
     assert not has_weight_gradient(shapes, gates)
 
 
-def test_the_plain_scan_does_add_it_up_in_the_loop():
+def test_the_reference_does_add_it_up_in_the_loop():
     """The check above can fail."""
-    program = gradient_program(STACKS["lstm"].clone(plain=True))
+    program = gradient_program(STACKS["lstm"].clone(backend="reference"))
     assert has_weight_gradient(products_in_loops(program), gates=4)
 
 

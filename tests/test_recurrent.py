@@ -219,7 +219,7 @@ def test_both_paths_are_one(name, seq_lengths, seed, reset):
     resets = normal(seed + 1, BATCH, TIME) > (0.5 if reset else np.inf)
     args = (inputs, seq_lengths, carry_of(name), None, resets)
     results, grads = run(name, *args)
-    results_2, grads_2 = run(name, *args, plain=True)
+    results_2, grads_2 = run(name, *args, backend="reference")
     assert_close(results, results_2)
     assert_close(grads, grads_2, GRADIENTS)
 
@@ -228,12 +228,12 @@ def test_both_paths_give_the_same_gradients_of_every_example():
     name = "lstm"
     inputs, seq_lengths = normal(0, BATCH, TIME, INPUTS), np.array([4, 0, 7])
 
-    def grads(plain):
-        loss = functools.partial(loss_of, STACKS[name].clone(plain=plain))
+    def grads(backend):
+        loss = functools.partial(loss_of, STACKS[name].clone(backend=backend))
         each = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))
         return jax.jit(each)(params_of(name), inputs, seq_lengths)
 
-    assert_close(grads(False), grads(True), GRADIENTS)
+    assert_close(grads("scan"), grads("reference"), GRADIENTS)
 
 
 def test_hessians():
@@ -242,15 +242,15 @@ def test_hessians():
     inputs = normal(0, 3, 2)
     params = random_params(Recurrent(cell), inputs)
 
-    def hessian(plain):
+    def hessian(backend):
         def loss(kernel):
             hh = {**params["cell"]["hh"], "kernel": kernel}
             changed = {"cell": {**params["cell"], "hh": hh}}
-            return loss_of(Recurrent(cell, plain=plain), changed, inputs)
+            return loss_of(Recurrent(cell, backend=backend), changed, inputs)
 
         return jax.jit(jax.hessian(loss))(params["cell"]["hh"]["kernel"])
 
-    assert_close(hessian(False), hessian(True), GRADIENTS)
+    assert_close(hessian("scan"), hessian("reference"), GRADIENTS)
 
 
 @some_stacks
@@ -282,13 +282,14 @@ def one_direction(name, reverse):
 
 
 @pytest.mark.parametrize(
-    ("name", "plain"), [("gru", False), ("gru", True), ("projection", False)]
+    ("name", "backend"),
+    [("gru", "scan"), ("gru", "reference"), ("projection", "scan")],
 )
 @pytest.mark.parametrize("reverse", [False, True])
-def test_reset_begins_a_new_sequence(name, reverse, plain, rng):
+def test_reset_begins_a_new_sequence(name, reverse, backend, rng):
     """One row of three sequences and padding, against the three sequences."""
     recurrent, params = one_direction(name, reverse)
-    recurrent = recurrent.clone(plain=plain)
+    recurrent = recurrent.clone(backend=backend)
     inputs = normal(0, TIME, INPUTS)
     parts = [(0, 2), (2, 3), (3, 6)]
     reset = np.zeros(TIME, bool)

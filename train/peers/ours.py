@@ -56,16 +56,27 @@ def lab(work: TextWork) -> Run:
 
 
 def layer(work: LayerWork) -> Run:
-    """The faster path of ``rnnjax.Recurrent``."""
-    return _layer(work, work.layer)
+    """``rnnjax.Recurrent``, as it is by default."""
+    return _layer(work, "scan")
 
 
-def plain_layer(work: LayerWork) -> Run:
-    """``nn.scan`` over the same cell: the reference."""
-    return _layer(work, work.layer.clone(plain=True))
+def reference_layer(work: LayerWork) -> Run:
+    """``nn.scan`` over the same cell."""
+    return _layer(work, "reference")
 
 
-def _layer(work, module):
+def pallas_layer(work: LayerWork) -> Run:
+    """The kernel for TPUs."""
+    return _layer(work, "pallas")
+
+
+def cudnn_layer(work: LayerWork) -> Run:
+    """cuDNN's LSTM."""
+    return _layer(work, "cudnn")
+
+
+def _layer(work, backend):
+    module = work.layer.clone(backend=backend)
     tokens = jnp.asarray(work.inputs)
 
     def loss(params):

@@ -9,7 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rnnjax import LSTMCell, Recurrent
+import jax
+import jax.numpy as jnp
+
+from rnnjax import GRUCell, LSTMCell, Recurrent
+from rnnjax.cells import Cell
 from train import measuring
 from train.datasets import find_names
 from train.peers import processes
@@ -51,6 +55,7 @@ class Contestant(NamedTuple):
         bar: How many times as fast as it we mean to be.
         tolerance: How far its values may be from ours, relative to the largest.
         compared: How many of the values have to agree; None is all.
+        device: The kind of device that it is for, as JAX calls it; None is all.
     """
 
     prepare: str
@@ -58,6 +63,7 @@ class Contestant(NamedTuple):
     bar: float | None = None
     tolerance: float = 1e-3
     compared: int | None = None
+    device: str | None = None
 
 
 class Row(NamedTuple):
@@ -74,6 +80,7 @@ class Row(NamedTuple):
         max_rounds: Fewer rounds than asked for, where one takes long.
         is_program: Whether contestants are whole programs: they tell their seconds,
             and nothing else can be compared.
+        is_asked_for: Whether it is measured only when its name is given.
     """
 
     title: str
@@ -85,6 +92,7 @@ class Row(NamedTuple):
     peak_share: float | None = None
     max_rounds: int | None = None
     is_program: bool = False
+    is_asked_for: bool = False
 
 
 # Frameworks with one bias move it by one step where two biases move by two, so that
@@ -114,6 +122,28 @@ def _workshop(model: str) -> Row:
         _names("workshop", model),
         {OURS: Contestant("ours:names"), "lesson": _lesson("workshop", 40)},
         small_loops=True,
+    )
+
+
+def _backends(cell: Cell) -> Row:
+    kind = type(cell).__name__.removesuffix("Cell")
+    dtype = jnp.dtype(cell.dtype or jnp.float32)
+    contestants = {
+        OURS: Contestant("ours:layer"),
+        "pallas": Contestant("ours:pallas_layer", tolerance=1e-2, device="tpu"),
+    }
+    if isinstance(cell, LSTMCell) and cell.dtype is None:
+        contestants["cudnn"] = Contestant(
+            "ours:cudnn_layer", tolerance=1e-2, device="gpu"
+        )
+    return Row(
+        f"the backends: {kind} of {cell.features} in {dtype}, forward and backward, "
+        "batch 64, 50 steps",
+        "pass",
+        lambda options: layer_work(Recurrent(cell), 65, 64, 50),
+        contestants,
+        product=(64, cell.features, cell.gates * cell.features),
+        is_asked_for=True,
     )
 
 
@@ -203,11 +233,19 @@ ROWS: dict[str, Row] = {
         ),
         {
             OURS: Contestant("ours:layer"),
-            "nn.scan": Contestant("ours:plain_layer", None, 1.2),
+            "nn.scan": Contestant("ours:reference_layer", None, 1.2),
             "flax nn.RNN": Contestant("flax_rnn:layer"),
             "torch": Contestant("packed:layer", "torch"),
         },
         product=(64, 1024, 4096),
+    ),
+    "backends-lstm": _backends(LSTMCell(1024, vocab_size=65)),
+    "backends-gru": _backends(GRUCell(1024, vocab_size=65)),
+    "backends-lstm-bfloat16": _backends(
+        LSTMCell(1024, vocab_size=65, dtype=jnp.bfloat16)
+    ),
+    "backends-gru-bfloat16": _backends(
+        GRUCell(1024, vocab_size=65, dtype=jnp.bfloat16)
     ),
     "sample-1": Row(
         "greedy text from lesson 002's model, one sample",
@@ -232,17 +270,19 @@ def is_installed(package: str | None) -> bool:
 
 def contestants(row: Row) -> tuple[dict[str, Contestant], list[str]]:
     """Those who can take part, and a line about each of the others."""
-    present = {
-        name: contestant
-        for name, contestant in row.contestants.items()
-        if is_installed(contestant.needs)
-    }
-    return present, [
-        f"{name} is left out: {contestant.needs} is not installed "
-        f"({PACKAGES[contestant.needs]})"
-        for name, contestant in row.contestants.items()
-        if name not in present
-    ]
+    present, absent = {}, []
+    for name, contestant in row.contestants.items():
+        missing = None
+        if not is_installed(contestant.needs):
+            remedy = PACKAGES[contestant.needs]
+            missing = f"{contestant.needs} is not installed ({remedy})"
+        elif contestant.device not in (None, jax.default_backend()):
+            missing = f"it is for a {contestant.device.upper()}"
+        if missing is None:
+            present[name] = contestant
+        else:
+            absent.append(f"{name} is left out: {missing}")
+    return present, absent
 
 
 def prepare(contestant: Contestant, work: Any) -> Callable[[int], Any]:
