@@ -5,6 +5,7 @@ python -m train.charlm --text novel.txt --minutes 20
 python -m train.charlm --recipe lab                   # lesson 002
 """
 
+import contextlib
 import dataclasses
 import math
 from pathlib import Path
@@ -16,6 +17,8 @@ from train.charlm_outcome import finish
 from train.charlm_task import make_model, make_task, make_windows
 from train.charlm_training import train
 from train.cli import Output, command, printable, results, run
+from train.devices import Devices, make_layout
+from train.distributed import is_first, own_path, together
 from train.interruption import interruptible
 from train.report import write_report
 from train.run_directory import RunDirectory, default_path, device_line
@@ -26,7 +29,8 @@ def describe(config: Config, source: str, found: Survey) -> dict[str, Any]:
     """What config.json says: all that decides a run, and what sample needs."""
     flags, settings = dataclasses.asdict(config), dataclasses.asdict(config.settings)
     said = [field.name for field in dataclasses.fields(Output)]
-    for name in ("text", "checkpoint_every", *said):
+    where = [field.name for field in dataclasses.fields(Devices)]
+    for name in ("text", "checkpoint_every", *said, *where):
         del flags[name]
     del settings["checkpoint_every"]
     model = make_model(config, found.codec)
@@ -53,6 +57,11 @@ def main(config: Config, stop_after: float = math.inf) -> None:
         config: The flags.
         stop_after: Update after which to stop as if a signal had come.
     """
+    with together(config):
+        _main(config, stop_after)
+
+
+def _main(config: Config, stop_after: float) -> None:
     print(f"device: {device_line()}")
     lab = config.recipe == "lab"
     text = read_text(config.text, "friends" if lab else "shakespeare", joined=lab)
@@ -61,13 +70,20 @@ def main(config: Config, stop_after: float = math.inf) -> None:
     unit = "bytes" if found.codec.alphabet is None else "different characters"
     print(f"{found.num_tokens:,} tokens, {found.codec.vocab_size} {unit}")
     # Before anything is written, for the text may be too short.
-    make_windows(config, found.num_tokens)
-    path = config.out or default_path(config.recipe, "lstm")
-    directory = RunDirectory.open(path, describe(config, text.source, found))
-    with directory.lock(), interruptible(stop_after, path) as stop:
+    windows = make_windows(config, found.num_tokens)
+    layout = make_layout(
+        config, len(windows.stream_starts), 1, config.settings.hidden_size
+    )
+    out = config.out or default_path(config.recipe, "lstm")
+    with own_path(out) as path, contextlib.ExitStack() as stack:
+        directory = RunDirectory.open(path, describe(config, text.source, found))
+        stack.enter_context(directory.lock())
+        stop = stack.enter_context(interruptible(stop_after, out))
         tokens = tokenize(text, found.codec, path / "tokens.bin")
         task = make_task(config, text, found.codec, tokens)
-        progress, compile_seconds = train(task, directory, stop)
+        progress, compile_seconds = train(task, directory, stop, layout)
+        if not is_first():
+            return
         summary = directory.outcome(progress.step)
         if summary is not None:
             print(f"{path} is complete; nothing to do")

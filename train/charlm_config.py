@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from train.cli import InputError, Output, check_seed, default, defaults
 from train.datasets import FOUND
+from train.devices import Devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,14 +139,16 @@ class Training:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Output, Training, Data, Model):
+class Config(Output, Devices, Training, Data, Model):
     """Train a character language model."""
 
     def __post_init__(self):
         check_seed(self.seed)
+        self.check_devices()
+        checked = {"seed", *(field.name for field in dataclasses.fields(Devices))}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or field.name == "seed":
+            if isinstance(value, bool) or field.name in checked:
                 continue
             flag = f"--{field.name.replace('_', '-')}"
             if field.name == "dropout":

@@ -104,6 +104,7 @@ def make_model(config: Config, codec: Codec) -> nn.Module:
         num_layers=settings.num_layers,
         dropout=settings.dropout,
         dtype=None if config.dtype == "float32" else jnp.dtype(config.dtype),
+        backend=config.backend,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from rnnjax.truncated import window_losses
 from train.charlm_config import Settings
@@ -16,6 +16,8 @@ from train.charlm_evaluation import final_text, greedy_text, validate
 from train.charlm_task import CALL, State, Task, Trainer, start
 from train.checkpoint import Checkpoints
 from train.cli import printable
+from train.devices import Layout, kept, local, place
+from train.distributed import first_says, restored, save
 from train.interruption import CALL_SECONDS, Interruption
 from train.run_directory import RunDirectory
 from train.tensorboard import ScalarWriter
@@ -53,8 +55,11 @@ class Progress(NamedTuple):
 
     def to_tree(self) -> dict[str, Any]:
         """As arrays that can be saved."""
-        begin, seconds = np.array(self.begin), np.array(self.train_seconds)
-        return self._asdict() | {"begin": begin, "train_seconds": seconds}
+        return self._asdict() | {
+            "state": local(self.state),
+            "begin": np.array(self.begin),
+            "train_seconds": np.array(self.train_seconds),
+        }
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> "Progress":
@@ -65,6 +70,16 @@ class Progress(NamedTuple):
             int(tree["begin"]),
             float(tree["train_seconds"]),
         )
+
+    def placed(self, layout: Layout | None) -> "Progress":
+        """With the state on the devices of a layout."""
+        if layout is None:
+            return self
+        return self._replace(state=place(self.state, layout.of_state(self.state)))
+
+    def fetched(self) -> "Progress":
+        """The inverse of placed: in every process what all of them have."""
+        return self.from_tree(self.to_tree())
 
 
 def update(
@@ -97,8 +112,19 @@ def update(
     return State(params, opt_state, carry, state.step + 1), loss
 
 
-@functools.partial(jax.jit, static_argnames="trainer", donate_argnames="state")
-def update_many(state: State, tokens, rates, num, key, *, trainer: Trainer):
+@functools.partial(
+    jax.jit, static_argnames=("trainer", "layout"), donate_argnames="state"
+)
+def update_many(
+    state: State,
+    tokens,
+    rates,
+    num,
+    key,
+    *,
+    trainer: Trainer,
+    layout: Layout | None = None,
+):
     """The first ``num`` updates with ``tokens (CALL, streams, window + 1)``.
 
     They end after one in which the loss or a parameter is not finite.
@@ -114,7 +140,7 @@ def update_many(state: State, tokens, rates, num, key, *, trainer: Trainer):
 
     loop = (state, jnp.zeros(CALL))
     (state, losses), good = repeat_while_good(num, body, loop)
-    return state, losses, good
+    return kept(layout, state, (losses, good))
 
 
 def learning_rates(settings: Settings, progress: np.ndarray) -> np.ndarray:
@@ -173,7 +199,10 @@ class Clock:
 
 
 def train(
-    task: Task, directory: RunDirectory, stop: Interruption
+    task: Task,
+    directory: RunDirectory,
+    stop: Interruption,
+    layout: Layout | None = None,
 ) -> tuple[Progress, float]:
     """Train to the end, from the newest checkpoint on if there is one.
 
@@ -181,6 +210,7 @@ def train(
         task: What to train.
         directory: Where metrics, samples and checkpoints go.
         stop: Whether to stop before the end.
+        layout: The devices; None is one.
 
     Returns:
         The end of the training, and seconds spent on compilation.
@@ -192,24 +222,25 @@ def train(
     """
     progress, saved = Progress(start(task), np.zeros(CALL, np.float32), 0, 0.0), None
     checkpoints = Checkpoints(directory.path / "checkpoints", directory.config)
-    if found := checkpoints.restore_newest(progress.to_tree()):
+    if found := restored(checkpoints, progress.to_tree()):
         saved, progress = found[0], Progress.from_tree(found[1])
     clock = Clock(task, progress.train_seconds)
     if clock.is_over(progress.step):
         return progress, 0.0
+    progress = progress.placed(layout)
     if found:
         print(f"resuming after update {saved:,}")
     directory.keep_metrics(progress.begin)
-    compile_seconds = warm_up(task, progress.state)
+    compile_seconds = warm_up(task, progress.state, layout)
     writer = ScalarWriter(directory.path / "tensorboard", progress.step)
     with writer, tqdm(total=None, unit=" updates", disable=None, leave=False) as bar:
         while not clock.is_over(progress.step):
             if stop.should_stop(progress.step):
-                checkpoints.save(progress.step, progress.to_tree())
+                save(checkpoints, progress.step, progress.to_tree())
                 raise stop.stopped(progress.step)
             num, rates = clock.plan(progress.step)
             num = int(min(num, stop.after - progress.step))
-            progress = advance(task, progress, num, rates, saved)
+            progress = advance(task, progress, num, rates, saved, layout)
             clock.add(progress.train_seconds, num)
             step, over = progress.step, clock.is_over(progress.step)
             bar.update(num)
@@ -232,25 +263,41 @@ def train(
             say(task, record, bar, over)
             progress = progress._replace(begin=step)
             if over or step % task.settings.checkpoint_every == 0:
-                checkpoints.save(step, progress.to_tree(), record.get("val_loss"))
-                directory.write_params(task.trainer.model, progress.state.params)
+                tree = progress.to_tree()
+                save(checkpoints, step, tree, record.get("val_loss"))
+                directory.write_params(task.trainer.model, tree["state"].params)
                 saved = step
-    return progress, compile_seconds
+    return progress.fetched(), compile_seconds
 
 
-def warm_up(task: Task, state: State) -> float:
+def warm_up(task: Task, state: State, layout: Layout | None = None) -> float:
     """Compile the updates without making any; seconds that it took."""
     began = time.perf_counter()
     copy = jax.tree.map(jnp.array, state)
-    tokens = task.windows.cut(task.train, 0, CALL)
+    tokens, key = inputs(task, 0, layout)
     rates = np.zeros(CALL, np.float32)
-    done = update_many(copy, tokens, rates, 0, task.key, trainer=task.trainer)
+    done = update_many(copy, tokens, rates, 0, key, trainer=task.trainer, layout=layout)
     jax.block_until_ready(done)
     return time.perf_counter() - began
 
 
+def inputs(
+    task: Task, step: int, layout: Layout | None
+) -> tuple[np.ndarray | jax.Array, jax.Array]:
+    """What a call reads: windows ``(CALL, streams, window + 1)``, the key of dropout."""
+    given = task.windows.cut(task.train, step, CALL), task.key
+    if layout is None:
+        return given
+    return place(given, (layout.along(1), layout.everywhere))
+
+
 def advance(
-    task: Task, progress: Progress, num: int, rates: np.ndarray, saved: int | None
+    task: Task,
+    progress: Progress,
+    num: int,
+    rates: np.ndarray,
+    saved: int | None,
+    layout: Layout | None = None,
 ) -> Progress:
     """Some updates.
 
@@ -260,6 +307,7 @@ def advance(
         num: How many updates.
         rates: ``(CALL,)`` their learning rates.
         saved: Number of updates of the newest checkpoint, or None.
+        layout: The devices; None is one.
 
     Returns:
         The progress after.
@@ -268,17 +316,18 @@ def advance(
         InputError: If the loss or a parameter is not finite.
     """
     step = progress.step
-    tokens = task.windows.cut(task.train, step, CALL)
+    tokens, key = inputs(task, step, layout)
     began = time.perf_counter()
     state, losses, good = update_many(
-        progress.state, tokens, rates, num, task.key, trainer=task.trainer
+        progress.state, tokens, rates, num, key, trainer=task.trainer, layout=layout
     )
     if not good:
         made = int(state.step) - step
-        raise not_finite(state.params, losses[made - 1], step + made, saved)
+        params = local(state.params)
+        raise not_finite(params, losses[made - 1], step + made, saved)
     done = step - progress.begin
     progress.losses[done : done + num] = np.asarray(losses)[:num]
-    seconds = time.perf_counter() - began
+    seconds = first_says(time.perf_counter() - began)
     return progress._replace(
         state=state, train_seconds=progress.train_seconds + seconds
     )
@@ -286,7 +335,7 @@ def advance(
 
 def look(task: Task, state: State, step: int, over: bool) -> dict[str, Any]:
     """What the recipe looks at during training: samples, and the validation text."""
-    settings, params = task.settings, state.params
+    settings, params = task.settings, local(state.params)
     every = settings.sample_every and settings.sample_every * task.epoch_steps
     if every and step % every == 0:
         return {"sample": greedy_text(task, params, "They ", 150)}

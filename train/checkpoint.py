@@ -193,7 +193,14 @@ class Checkpoints:
 def _orbax() -> ocp.Checkpointer:
     # Not StandardCheckpointer, which saves in threads: after a save that fails they
     # wait for ten minutes, and so does the end of the process.
-    return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    # Of several processes only the first one is here: Orbax must not wait for others.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix="first"
+    )
+    return ocp.Checkpointer(
+        ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+        multiprocessing_options=alone,
+    )
 
 
 @contextlib.contextmanager

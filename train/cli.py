@@ -9,10 +9,11 @@ import os
 import shlex
 import sys
 import textwrap
+import traceback
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn, TextIO, TypeVar
+from typing import Annotated, Any, NamedTuple, TextIO, TypeVar
 
 import tyro
 
@@ -224,20 +225,37 @@ def run(
         finally:
             gc.freeze()
             _flush_stdout()
-    except InputError as error:
-        _fail(str(error), 2)
-    except Stopped as stopped:
-        print(printable(str(stopped)), file=sys.stderr)
-        sys.exit(stopped.code)
-    except BrokenPipeError:
-        sys.exit(141)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        named = error.filename is not None
-        _fail(f"{error.filename}: {reason}" if named else reason, 1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except (InputError, Stopped, OSError, KeyboardInterrupt) as error:
+        sys.exit(tell(error))
+
+
+def tell(error: BaseException) -> int:
+    """Say in a line why a program ends, on the standard error.
+
+    Args:
+        error: Of a kind that is not expected, it is shown with its traceback.
+
+    Returns:
+        One of :data:`EXIT_CODES`.
+    """
+    match error:
+        case InputError():
+            said, code = f"error: {printable(str(error))}", 2
+        case Stopped():
+            said, code = printable(str(error)), error.code
+        case BrokenPipeError():
+            return 141
+        case OSError():
+            reason = error.strerror or str(error)
+            if error.filename is not None:
+                reason = f"{error.filename}: {reason}"
+            said, code = f"error: {printable(reason)}", 1
+        case KeyboardInterrupt():
+            said, code = "interrupted", 130
+        case _:
+            said, code = "".join(traceback.format_exception(error)).rstrip(), 1
+    print(said, file=sys.stderr)
+    return code
 
 
 @contextlib.contextmanager
@@ -362,8 +380,3 @@ def _flush_stdout() -> None:
         # Python flushes again at exit and would report the failure in its own way.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    print(f"error: {printable(message)}", file=sys.stderr)
-    sys.exit(code)

@@ -9,10 +9,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
-from jax.experimental import multihost_utils
-
 from train.cli import Stopped
+from train.distributed import highest
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -40,8 +38,8 @@ class Interruption:
 
     def should_stop(self, step: int) -> bool:
         """Whether to stop after this update; all processes answer the same."""
-        if jax.process_count() > 1:
-            return multihost_utils.reached_preemption_sync_point(step)
+        if number := highest(self.signal or 0):
+            self.signal = signal.Signals(number)
         return self.signal is not None or step >= self.after
 
     def stopped(self, step: int) -> Stopped:
@@ -62,8 +60,6 @@ def interruptible(
 ) -> Iterator[Interruption]:
     """Note the first signal in the meantime; the second ends the process at once.
 
-    In several processes JAX itself notes SIGTERM, and agrees on the update.
-
     Args:
         after: Update after which to stop in any case.
         out: The run directory of the command, to be named to who stops it.
@@ -72,8 +68,7 @@ def interruptible(
         What a training has to ask.
     """
     stop = Interruption(after, out)
-    alone = threading.current_thread() is threading.main_thread()
-    if jax.process_count() > 1 or not alone:
+    if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 

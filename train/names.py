@@ -30,6 +30,8 @@ from train.cli import (
     run,
 )
 from train.datasets import FOUND, NamesData, find_names
+from train.devices import Devices, make_layout
+from train.distributed import is_first, own_path, together
 from train.interruption import Interruption, interruptible
 from train.outcome import finish
 from train.recipes import SETTINGS, NamesRecipe, Settings, models_of, settings_of
@@ -103,7 +105,7 @@ class Training:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Output, Training, Data, Model):
+class Config(Output, Devices, Training, Data, Model):
     """Train a classifier that tells the language of a surname."""
 
     def __post_init__(self):
@@ -138,6 +140,7 @@ class Config(Output, Training, Data, Model):
                 flag = name.replace("_", "-")
                 raise InputError(f"--{flag} is {value}; expected more than 0")
         check_seed(self.seed)
+        self.check_devices()
         self.settings(self.model or known[0])
 
     def settings(self, model: str) -> Settings:
@@ -167,19 +170,25 @@ def run_task(
         stop: Whether to stop before the end.
 
     Returns:
-        The summary.
+        The summary; of several processes the first one has it, the others nothing.
 
     Raises:
         Stopped: If it was to stop; all is saved.
     """
+    settings = task.settings
+    layout = make_layout(
+        config, settings.batch_size, len(task.replicas), settings.hidden_size
+    )
     if config.skip_gradients_above is not None:
         tx = skip_large_gradients(task.trainer.tx, config.skip_gradients_above)
         task = task._replace(trainer=task.trainer._replace(tx=tx))
     directory = RunDirectory.open(path, describe(config, task))
     with directory.lock():
         progress, compile_seconds = train(
-            task, directory, stop, config.minutes, config.checkpoint_every
+            task, directory, stop, config.minutes, config.checkpoint_every, layout
         )
+        if not is_first():
+            return {}
         summary = directory.outcome(progress.step)
         if summary is not None:
             print(f"{path} is complete; nothing to do")
@@ -193,7 +202,8 @@ def describe(config: Config, task: Task) -> dict[str, Any]:
     """What config.json says: all that decides a run, and what predict needs."""
     flags = dataclasses.asdict(config)
     said = [field.name for field in dataclasses.fields(Output)]
-    for name in ("compare", "checkpoint_every", *said):
+    where = [field.name for field in dataclasses.fields(Devices)]
+    for name in ("compare", "checkpoint_every", *said, *where):
         del flags[name]
     flags |= {"data": task.source, "model": task.model_name}
     settings = {
@@ -226,7 +236,15 @@ def run_model(
     settings = config.settings(model_name)
     seeds = range(config.seed, config.seed + config.seeds)
     if config.recipe != "best":
-        task = make_task(config.recipe, model_name, settings, data, seeds, config.noise)
+        task = make_task(
+            config.recipe,
+            model_name,
+            settings,
+            data,
+            seeds,
+            config.noise,
+            config.backend,
+        )
         return run_task(config, task, path, stop)
     summaries = {}
     for protocol, split in (
@@ -241,6 +259,7 @@ def run_model(
             dataclasses.replace(settings, split=split),
             data,
             seeds,
+            backend=config.backend,
         )
         sizes = [len(part.labels) for part in task.replicas[0][2:] if part is not None]
         explained = {
@@ -254,6 +273,8 @@ def run_model(
         summaries[protocol] = run_task(config, task, nested, stop)
         summaries[protocol]["protocol"] = protocol
     summary = next(iter(summaries.values()))
+    if not is_first():
+        return {}
     if len(summaries) == 2:
         for name in ("test_accuracy", "test_loss", "test_macro_f1"):
             summary[f"leak_free_{name}"] = summaries["leak-free"][name]
@@ -273,11 +294,15 @@ def compare(config: Config, data: NamesData, path: Path, stop: Interruption) -> 
         summaries[model_name] = run_model(
             config, model_name, data, path / model_name, stop
         )
+        if not is_first():
+            continue
         records = RunDirectory(path / model_name).metrics()
         curves[model_name] = (
             [record["step"] for record in records],
             [np.mean(record["train_loss"]) for record in records],
         )
+    if not is_first():
+        return
     (path / "plots").mkdir(exist_ok=True)
     plots.curves(
         path / "plots" / "comparison.png", curves, "updates", "training loss (nats)"
@@ -310,19 +335,23 @@ def main(config: Config, stop_after: float = math.inf) -> None:
         config: The flags.
         stop_after: Update after which to stop as if a signal had come.
     """
-    print(f"device: {device_line()}")
-    data = find_names(config.data)
-    print(data.note)
-    what = "compare" if config.compare else config.model or models_of(config.recipe)[0]
-    path = config.out or default_path(config.recipe, what)
-    with interruptible(stop_after, path) as stop:
-        if config.compare:
-            compare(config, data, path, stop)
-        else:
+    with together(config):
+        print(f"device: {device_line()}")
+        data = find_names(config.data)
+        print(data.note)
+        what = config.model or models_of(config.recipe)[0]
+        out = config.out or default_path(
+            config.recipe, "compare" if config.compare else what
+        )
+        with own_path(out) as path, interruptible(stop_after, out) as stop:
+            if config.compare:
+                compare(config, data, path, stop)
+                return
             summary = run_model(config, what, data, path, stop)
-            print()
-            with results(summary):
-                tell(summary, path)
+            if is_first():
+                print()
+                with results(summary):
+                    tell(summary, path)
 
 
 def tell(summary: dict[str, Any], path: Path) -> None:

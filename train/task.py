@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from rnnjax.recurrent import Backend
 from rnnjax.text import Vocabulary, bucket_widths
 from train import batches as plans
 from train import splits
@@ -120,6 +121,7 @@ def make_task(
     data: NamesData,
     seeds: Sequence[int],
     noise: int = 0,
+    backend: Backend = "scan",
 ) -> Task:
     """Split and encode the names, and build the model for them.
 
@@ -130,6 +132,7 @@ def make_task(
         data: The names.
         seeds: One for each replica.
         noise: Level of the workshop's noise.
+        backend: What runs the steps of the model.
 
     Returns:
         The task.
@@ -183,7 +186,7 @@ def make_task(
         sizes["dtype"] = jnp.dtype(settings.dtype)
     if settings.max_length is not None:
         sizes |= {"max_length": longest, "mlp_size": settings.mlp_size}
-    model = build_model(recipe, model_name, **sizes)
+    model = build_model(recipe, model_name, **sizes, backend=backend)
     num_updates = math.ceil(len(parts[0].train.labels) / settings.batch_size)
     tx = make_optimizer(settings, num_updates)
     trainer = Trainer(model, tx, settings.loss, settings.carry, widths)

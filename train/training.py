@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from train import batches as plans
 from train.checkpoint import Checkpoints
 from train.classification import Report, report
+from train.devices import Layout, kept, local, place
+from train.distributed import first_says, restored, save
 from train.evaluation import logits_of
 from train.interruption import CALL_SECONDS, Interruption
 from train.run_directory import RunDirectory
@@ -52,7 +54,7 @@ class Progress(NamedTuple):
         """As arrays that can be saved."""
         key = jax.random.key_data(self.state.key)
         return self._replace(
-            state=self.state._replace(key=key),
+            state=local(self.state._replace(key=key)),
             train_seconds=np.array(self.train_seconds),
         )._asdict()
 
@@ -68,6 +70,16 @@ class Progress(NamedTuple):
             np.asarray(tree["best_accuracy"]),
             float(tree["train_seconds"]),
         )
+
+    def placed(self, layout: Layout | None) -> "Progress":
+        """With the state on the devices of a layout."""
+        if layout is None:
+            return self
+        return self._replace(state=place(self.state, layout.of_state(self.state)))
+
+    def fetched(self) -> "Progress":
+        """The inverse of placed: in every process what all of them have."""
+        return self.from_tree(self.to_tree())
 
 
 def start(task: Task) -> Progress:
@@ -98,6 +110,7 @@ def train(
     stop: Interruption,
     minutes: float | None = None,
     checkpoint_every: int | None = None,
+    layout: Layout | None = None,
 ) -> tuple[Progress, float]:
     """Train to the end, from the newest checkpoint on if there is one.
 
@@ -108,6 +121,7 @@ def train(
         minutes: Stop after the first round that ends after so much training.
         checkpoint_every: Rounds between checkpoints; None is 1 epoch, or 20 thousand
             iterations.
+        layout: The devices; None is one.
 
     Returns:
         The end of the training, and seconds spent on compilation.
@@ -119,10 +133,11 @@ def train(
     """
     progress, saved = start(task), None
     checkpoints = Checkpoints(directory.path / "checkpoints", directory.config)
-    if found := checkpoints.restore_newest(progress.to_tree()):
+    if found := restored(checkpoints, progress.to_tree()):
         saved, progress = found[0], Progress.from_tree(found[1])
     if is_over(task, progress, minutes):
         return progress, 0.0
+    progress = progress.placed(layout)
     if found:
         print(f"resuming after update {saved:,}")
     if checkpoint_every is None:
@@ -134,7 +149,7 @@ def train(
         while not is_over(task, progress, minutes):
             step = progress.step
             if stop.should_stop(step):
-                checkpoints.save(step, progress.to_tree())
+                save(checkpoints, step, progress.to_tree())
                 raise stop.stopped(step)
             round_, done = divmod(step, progress.round_updates)
             if batches is None or done == 0:
@@ -143,11 +158,11 @@ def train(
                 bar.update(done)
                 bar.set_description(task.round_name(round_ + 1))
             if not compile_seconds:
-                compile_seconds = warm_up(task, progress, batches)
+                compile_seconds = warm_up(task, progress, batches, layout)
             most = min(batches.num_batches - done, CHUNK, stop.after - step)
             num = int(min(most, max(1, int(speed * CALL_SECONDS))))
             seconds = progress.train_seconds
-            progress = advance(task, progress, batches, num, saved)
+            progress = advance(task, progress, batches, num, saved, layout)
             speed = num / (progress.train_seconds - seconds)
             show(progress, done, num, bar)
             if done + num < batches.num_batches:
@@ -164,8 +179,8 @@ def train(
             over = is_over(task, progress, minutes)
             if over or (round_ + 1) % checkpoint_every == 0:
                 saved = progress.step
-                checkpoints.save(saved, progress.to_tree())
-    return progress, compile_seconds
+                save(checkpoints, saved, progress.to_tree())
+    return progress.fetched(), compile_seconds
 
 
 def is_over(task: Task, progress: Progress, minutes: float | None) -> bool:
@@ -177,11 +192,21 @@ def is_over(task: Task, progress: Progress, minutes: float | None) -> bool:
 
 
 @functools.partial(
-    jax.jit, static_argnames=("trainer", "replicas"), donate_argnames="state"
+    jax.jit, static_argnames=("trainer", "replicas", "layout"), donate_argnames="state"
 )
-def update_many(state: State, batches, num, *, trainer: Trainer, replicas: bool):
+def update_many(
+    state: State,
+    batches,
+    num,
+    *,
+    trainer: Trainer,
+    replicas: bool,
+    layout: Layout | None = None,
+):
     """The first ``num`` updates of a piece, compiled once."""
-    if not replicas:
+    if replicas:
+        state, metrics, good = trainer.run(state, batches, num, replicas=True)
+    else:
         alone = plans.Batches(
             batches.tokens[:, 0],
             batches.seq_lengths[:, 0],
@@ -189,35 +214,58 @@ def update_many(state: State, batches, num, *, trainer: Trainer, replicas: bool)
             batches.buckets,
         )
         state, metrics, good = trainer.run(state, alone, num, replicas=False)
-        return state, jax.tree.map(lambda x: x[:, None], metrics), good
-    return trainer.run(state, batches, num, replicas=True)
+        metrics = jax.tree.map(lambda x: x[:, None], metrics)
+    return kept(layout, state, (metrics, good))
 
 
-def piece_of(batches: plans.Batches, begin: int, rows: int) -> plans.Batches:
+def piece_of(
+    batches: plans.Batches, begin: int, rows: int, layout: Layout | None = None
+) -> plans.Batches:
     """The batches from one on, so many as one call may take, filled up with zeros."""
     size = min(CHUNK, rows)
     pieces = (array[begin : begin + size] for array in batches)
-    return plans.Batches(
+    piece = plans.Batches(
         *(
             np.pad(array, [(0, size - len(array))] + [(0, 0)] * (array.ndim - 1))
             for array in pieces
         )
     )
+    if layout is None:
+        return piece
+    rows_of = layout.along(1 if layout.replicas else 2)
+    return plans.Batches(
+        place(piece.tokens, rows_of),
+        place(piece.seq_lengths, rows_of),
+        place(piece.labels, rows_of),
+        place(piece.buckets, layout.everywhere),
+    )
 
 
-def warm_up(task: Task, progress: Progress, batches: plans.Batches) -> float:
+def warm_up(
+    task: Task,
+    progress: Progress,
+    batches: plans.Batches,
+    layout: Layout | None = None,
+) -> float:
     """Compile the updates without making any; seconds that it took."""
     began = time.perf_counter()
-    piece = piece_of(batches, 0, progress.round_updates)
+    piece = piece_of(batches, 0, progress.round_updates, layout)
     copy = jax.tree.map(jnp.array, progress.state)
     replicas = len(task.replicas) > 1
-    done = update_many(copy, piece, 0, trainer=task.trainer, replicas=replicas)
+    done = update_many(
+        copy, piece, 0, trainer=task.trainer, replicas=replicas, layout=layout
+    )
     jax.block_until_ready(done)
     return time.perf_counter() - began
 
 
 def advance(
-    task: Task, progress: Progress, batches: plans.Batches, num: int, saved: int | None
+    task: Task,
+    progress: Progress,
+    batches: plans.Batches,
+    num: int,
+    saved: int | None,
+    layout: Layout | None = None,
 ) -> Progress:
     """Some updates of a round.
 
@@ -227,6 +275,7 @@ def advance(
         batches: The batches of the round.
         num: How many updates.
         saved: Number of updates of the newest checkpoint, or None.
+        layout: The devices; None is one.
 
     Returns:
         The progress after.
@@ -239,20 +288,18 @@ def advance(
     done = step % progress.round_updates
     began = time.perf_counter()
     if done == 0:
-        refresh = functools.partial(
-            task.trainer.fresh_carry, batch_size=task.settings.batch_size
-        )
-        state = (jax.vmap(refresh) if replicas else refresh)(state)
-    piece = piece_of(batches, done, progress.round_updates)
+        state = state._replace(carry=jax.tree.map(jnp.zeros_like, state.carry))
+    piece = piece_of(batches, done, progress.round_updates, layout)
     state, metrics, good = update_many(
-        state, piece, num, trainer=task.trainer, replicas=replicas
+        state, piece, num, trainer=task.trainer, replicas=replicas, layout=layout
     )
     if not good:
         made = int(np.asarray(state.step).max()) - step
-        raise not_finite(state.params, metrics.loss[made - 1], step + made, saved)
+        params = local(state.params)
+        raise not_finite(params, metrics.loss[made - 1], step + made, saved)
     for all_, new in zip(progress.round_metrics, metrics, strict=True):
         all_[done : done + num] = np.asarray(new)[:num]
-    seconds = time.perf_counter() - began
+    seconds = first_says(time.perf_counter() - began)
     return progress._replace(
         state=state, train_seconds=progress.train_seconds + seconds
     )
@@ -295,8 +342,9 @@ def look(task: Task, progress: Progress, round_: int) -> dict[str, Any]:
         which = "validation"
     else:
         return {}
+    params = local(progress.state.params)
     reports = [
-        evaluate(task, replica_of(progress.state.params, index, task), index, which)
+        evaluate(task, replica_of(params, index, task), index, which)
         for index in range(len(task.replicas))
     ]
     return {
@@ -315,8 +363,9 @@ def keep_best(task: Task, progress: Progress, accuracy) -> Progress:
             return jnp.array(new) if better[0] else old
         return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
+    params = local(progress.state.params)
     return progress._replace(
-        best_params=jax.tree.map(choose, progress.state.params, progress.best_params),
+        best_params=jax.tree.map(choose, params, progress.best_params),
         best_accuracy=np.maximum(accuracy, progress.best_accuracy),
     )
 

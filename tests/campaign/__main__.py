@@ -18,6 +18,7 @@ TITLES = {
     "kills": "Killed processes",
     "signals": "SIGTERM and Ctrl-C",
     "resume": "Stopped and resumed",
+    "together": "Several processes",
     "flips": "Flipped bits",
     "truncation": "Truncated, emptied and deleted files",
     "mismatch": "Checkpoints of another model",

@@ -1,0 +1,192 @@
+"""Train on several devices, as one would on one: the losses, the saves, the weights.
+
+    python -m tests.campaign.devices                  # every recipe and model
+    python -m tests.campaign.devices "workshop gru"   # some
+
+A CPU is divided into eight devices of JAX's, which compute and talk as eight chips would.
+"""
+
+import os
+
+COUNT = 8
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={COUNT}"
+os.environ["JAX_PLATFORMS"] = "cpu"
+# What is compared does not depend on how well it is compiled.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+
+import dataclasses
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from train import charlm, charlm_task, charlm_training, hlo, names, streams, training
+from train.charlm_config import Config as CharLMConfig
+from train.datasets import find_names
+from train.devices import Devices, make_layout
+from train.recipes import MODELS
+from train.task import make_task
+
+from . import programs
+from .programs import SAMPLE
+
+UPDATES = 100
+ROWS = 16
+
+
+def names_run(recipe: str, model: str, seeds: int, flags: Devices) -> Any:
+    """``(losses (updates, replicas), state)`` of a names training."""
+    config = names.Config(recipe=recipe, batch_size=ROWS, hidden_size=8)
+    settings = config.settings(model)
+    if settings.iterations is not None:
+        settings = dataclasses.replace(settings, iterations=UPDATES)
+    else:
+        settings = dataclasses.replace(settings, epochs=10)
+    data = find_names(SAMPLE / "names")
+    task = make_task(recipe, model, settings, data, range(seeds))
+    layout = make_layout(flags, ROWS, seeds, settings.hidden_size)
+    progress, losses, round_ = training.start(task).placed(layout), [], 0
+    while sum(map(len, losses)) < UPDATES:
+        batches = task.batches(round_)
+        progress = training.advance(
+            task, progress, batches, batches.num_batches, None, layout
+        )
+        losses.append(progress.round_metrics.loss.copy())
+        round_ += 1
+    return np.concatenate(losses)[:UPDATES], progress.state
+
+
+def charlm_run(recipe: str, flags: Devices) -> Any:
+    """The same of a character language model."""
+    config = CharLMConfig(recipe=recipe, hidden_size=8, batch_size=ROWS, epochs=1000)
+    lab = recipe == "lab"
+    text = streams.read_text(SAMPLE / "script.txt", "shakespeare", joined=lab)
+    found = streams.survey(text, "chars", streams.LINE_END if lab else "\n")
+    tokens = streams.tokenize(text, found.codec, Path())
+    task = charlm_task.make_task(config, text, found.codec, tokens)
+    rows = len(task.windows.stream_starts)
+    layout = make_layout(flags, rows, 1, task.settings.hidden_size)
+    size = charlm_task.CALL
+    progress = charlm_training.Progress(
+        charlm_task.start(task), np.zeros(size, np.float32), 0, 0.0
+    ).placed(layout)
+    losses, rates = [], np.full(size, task.settings.learning_rate, np.float32)
+    for begin in range(0, UPDATES, size):
+        progress = progress._replace(begin=begin)
+        progress = charlm_training.advance(task, progress, size, rates, None, layout)
+        losses.append(progress.losses.copy())
+    return np.concatenate(losses), progress.state
+
+
+def run(name: str, flags: Devices) -> Any:
+    """The same by a name such as ``best gru`` or ``best gru x 8``, for eight seeds."""
+    recipe, model, *seeds = name.replace(" x", "").split()
+    if recipe in ("lab", "shakespeare"):
+        return charlm_run(recipe, flags)
+    return names_run(recipe, model, int(*seeds or [1]), flags)
+
+
+def compare(name: str, layouts: list[Devices]) -> dict[str, Any]:
+    """The largest difference of a loss from one device's, by layout."""
+    alone, _ = run(name, Devices(devices=1))
+    result = {"first": float(alone[0].mean()), "last": float(alone[-1].mean())}
+    for flags in layouts:
+        losses, state = run(name, flags)
+        on = f"{flags.devices}/{flags.model_parallel}"
+        result[on] = float(np.abs(losses - alone).max())
+        result[f"{on} share"] = share(state)
+    return result
+
+
+def share(state: Any) -> float:
+    """The part of the parameters' and the optimiser's numbers that one device has."""
+    leaves = [x for x in jax.tree.leaves((state.params, state.opt_state)) if x.ndim]
+    mine = sum(leaf.addressable_shards[0].data.size for leaf in leaves)
+    return mine / sum(leaf.size for leaf in leaves)
+
+
+def resumed(program: str, scratch: Path) -> dict[str, Any]:
+    """Stop on eight devices, go on on others: the largest difference of a parameter."""
+    flags = {
+        "names": ["--recipe", "practical", "--model", "gru", "--hidden-size", "8"],
+        "charlm": ["--hidden-size", "8", "--text", str(SAMPLE / "script.txt")],
+    }[program]
+    if program == "names":
+        flags += ["--epochs", "1", "--data", str(SAMPLE / "names")]
+    else:
+        flags += ["--epochs", "1", "--checkpoint-every", "20"]
+    module = {"names": names, "charlm": charlm}[program]
+
+    def train(out: str, devices: int, **options: Any) -> None:
+        where = ["--devices", str(devices), "--out", str(scratch / out)]
+        done = programs.call(module, *flags, *where, **options)
+        assert done.code in (0, 143), done.err
+
+    train("whole", 1)
+    expected = programs.state(scratch / "whole")
+    result = {}
+    for devices in (1, 2):
+        out = f"on-{devices}"
+        train(out, COUNT, stop_after=50)
+        assert programs.steps(scratch / out)[-1] == 50
+        train(out, devices)
+        found = programs.state(scratch / out)
+        result[f"8 to {devices}"] = max(
+            float(np.abs(found[name] - expected[name]).max())
+            for name in expected
+            if "params" in name
+        )
+    return result
+
+
+def talks(name: str, flags: Devices) -> dict[str, int]:
+    """Collectives of a compiled training: in all, and inside its loops over time."""
+    recipe, model = name.split()
+    config = names.Config(recipe=recipe, batch_size=ROWS, hidden_size=8)
+    data = find_names(SAMPLE / "names")
+    task = make_task(recipe, model, config.settings(model), data, range(1))
+    layout = make_layout(flags, ROWS, 1, 8)
+    progress = training.start(task).placed(layout)
+    lowered = training.update_many.lower(
+        progress.state,
+        training.piece_of(task.batches(0), 0, 2, layout),
+        2,
+        trainer=task.trainer,
+        replicas=False,
+        layout=layout,
+    )
+    module = hlo.Module(lowered.compile().as_text())
+    # The loop over the updates has those over time inside.
+    inner = [loop for loop in module.loops if loop.turns is not None]
+    return {
+        "loops": len(inner),
+        "inside": sum(len(module.collectives(loop.body)) for loop in inner),
+        "all": len(module.collectives()),
+    }
+
+
+def main(*chosen: str) -> None:
+    """Some recipes and models, or all; a line of JSON for each.
+
+    Some are compared on eight devices, and on two times two; all also on two and four.
+    """
+    layouts = [Devices(devices=n) for n in ((COUNT,) if chosen else (2, 4, COUNT))]
+    layouts.append(Devices(devices=4, model_parallel=2))
+    every = [f"{recipe} {model}" for recipe, model in MODELS] + ["practical lstm x 8"]
+    for name in chosen or every:
+        found = compare(name, layouts)
+        print(json.dumps({"name": name} | found), flush=True)
+    found = talks("practical gru", Devices(devices=4))
+    print(json.dumps({"name": "talks"} | found), flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        for program in ("names",) if chosen else ("names", "charlm"):
+            found = resumed(program, Path(scratch, program))
+            print(json.dumps({"name": program} | found), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

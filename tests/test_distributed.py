@@ -1,0 +1,92 @@
+"""Several processes on this machine that train together, over loopback."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.campaign import programs
+from tests.campaign.pair import Pair
+
+NAMES, ENDLESS = programs.names(epochs=2), programs.names(epochs=10_000)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """The same training in one process."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    done = programs.run(NAMES.command(out))
+    assert done.code == 0, done.err
+    return out
+
+
+def test_two_processes_make_the_run_of_one(alone, tmp_path):
+    pair = Pair(NAMES, tmp_path, "--json")
+    first, second = pair.end()
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    # One of them prints and writes.
+    assert json.loads(first.out) == json.loads((pair.out / "summary.json").read_text())
+    assert second.out == "" and "epoch" not in second.err
+    for ours, theirs in zip(
+        programs.metrics(pair.out), programs.metrics(alone), strict=True
+    ):
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            np.testing.assert_allclose(ours[name], value, atol=1e-5, err_msg=name)
+    assert programs.steps(pair.out) == programs.steps(alone)
+    found, expected = programs.state(pair.out), programs.state(alone)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, atol=2e-5, err_msg=name)
+
+
+def test_a_signal_to_one_stops_both_after_the_same_update(alone, tmp_path):
+    pair = Pair(ENDLESS, tmp_path)
+    pair.wait_for_updates()
+    pair.processes[1].send_signal(signal.SIGTERM)
+    ended = pair.end()
+    for each in ended:
+        assert each.code == 143, each.err
+        assert each.err.splitlines()[-1].startswith("stopped by SIGTERM after update ")
+    assert len({each.err.splitlines()[-1] for each in ended}) == 1
+    step = programs.steps(pair.out)[-1]
+    assert f"after update {step:,};" in ended[0].err
+    # One process goes on from what both have made.
+    shorter = programs.names(epochs=step // 120 + 1)
+    done = programs.run(shorter.command(pair.out))
+    assert done.code == 0 and f"resuming after update {step:,}" in done.out, done.err
+    ours = [record["train_loss"] for record in programs.metrics(pair.out)]
+    theirs = [record["train_loss"] for record in programs.metrics(alone)]
+    np.testing.assert_allclose(ours[:2], theirs[: len(ours)], atol=1e-5)
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_when_one_is_killed_the_other_ends(killed, tmp_path):
+    pair = Pair(ENDLESS, tmp_path)
+    pair.wait_for_updates()
+    pair.processes[killed].kill()
+    began = time.monotonic()
+    left = pair.end()[1 - killed]
+    assert time.monotonic() - began < 30
+    if killed == 0 and left.code == -signal.SIGABRT:
+        # It is the first one that JAX's processes meet in: without it JAX itself ends
+        # them, in its own words.
+        assert "another task died" in left.err
+        return
+    assert left.code == 1, left.err
+    assert "error: another process has ended" in left.err
+    assert "Traceback" not in left.err
+
+
+def test_alone_among_none(tmp_path):
+    done = programs.run([*NAMES.command(tmp_path / "run"), "--distributed"])
+    assert done.code == 2
+    (error,) = done.errors
+    assert error.startswith("error: the processes did not find each other: ")
+    assert error.endswith(
+        "give each --coordinator HOST:PORT, --num-processes N and "
+        "--process-id 0 to N - 1"
+    )
+    assert not (tmp_path / "run").exists()
