@@ -5,6 +5,8 @@ python -m train.charlm --text novel.txt --minutes 20
 python -m train.charlm --recipe lab                   # lesson 002
 """
 
+from train import few_arenas  # noqa: F401  # isort: skip (before jax)
+
 import contextlib
 import dataclasses
 import math

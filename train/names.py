@@ -7,7 +7,7 @@
 The recipes practical, workshop, blog and binary are lessons 000, 001, 003 and 004.
 """
 
-from train import STARTED, small_loops  # noqa: F401  # isort: skip (before jax)
+from train import STARTED, few_arenas, small_loops  # noqa: F401  # isort: skip (before jax)
 
 import dataclasses
 import math

@@ -27,6 +27,7 @@ class Look(NamedTuple):
         threads: Threads.
         checkpoints: Megabytes of checkpoints.
         rest: Megabytes of all other files.
+        step: Number of updates of the newest checkpoint.
     """
 
     memory: float
@@ -34,6 +35,7 @@ class Look(NamedTuple):
     threads: int
     checkpoints: float
     rest: float
+    step: int
 
 
 def look(pid: int, out: Path) -> Look:
@@ -46,6 +48,7 @@ def look(pid: int, out: Path) -> Look:
         int(fields["Threads"]),
         size(out / "checkpoints"),
         size(out) - size(out / "checkpoints"),
+        max(programs.steps(out), default=0),
     )
 
 
@@ -64,7 +67,8 @@ def watch(programs_: dict[str, Program], plan: Plan) -> dict[str, list[Look]]:
     """Run programs side by side and look at them from time to time."""
     processes, looks = {}, {name: [] for name in programs_}
     for name, program in programs_.items():
-        command = program.command(plan.scratch / name)
+        # Nobody reads what they say, and a full pipe would stop them.
+        command = [*program.command(plan.scratch / name), "--quiet"]
         processes[name] = Process(command)
     end = time.monotonic() + 60 * plan.minutes
     while time.monotonic() < end:
@@ -88,6 +92,7 @@ def row(name: str, looks: list[Look], saves: int, minutes: float) -> Row:
     """
     fifth = len(looks) // 5
     early, late = looks[2 * fifth : 3 * fifth], looks[-fifth:]
+    assert late[0].step < late[-1].step, f"{name} stood still"
 
     def growth(field: str) -> float:
         first, last = (
