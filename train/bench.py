@@ -4,6 +4,8 @@
     python -m train.bench --rows lab,lstm --json bench.json
     python -m train.bench --quick                      # three rounds of everything
     python -m train.bench --growth growth.png          # what larger work costs
+    python -m train.bench --rows backends-lstm,backends-gru    # on a TPU or a GPU
+    python -m train.bench --tpu-compile                # for a TPU, without one
 
 Every row is the same mathematics for all its contestants, which is checked before
 anything is timed; they take turns, so that a slow minute of the machine hits them all.
@@ -19,21 +21,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from train import growth
+from train import growth, tpu_compile
 from train.cli import InputError, default, run, some_of
 from train.datasets import FOUND
 from train.peers.rows import OURS, ROWS, Options
 from train.run_directory import write_json
+from train.tpu_programs import PROGRAMS
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Measure rnnjax against what one would use instead."""
+class Measuring:
+    """What is measured."""
 
-    rows: Annotated[str | None, default("all")] = None
+    rows: Annotated[str | None, default("all but the backends")] = None
     """Some of the rows, with commas between them (a wrong one lists them)."""
-    json: Annotated[Path | None, default("none")] = None
-    """File for all figures, raw seconds included."""
     repeats: int = 9
     """Rounds in which everyone is timed; figures are medians over them."""
     quick: bool = False
@@ -47,14 +48,51 @@ class Config:
     text: Annotated[Path | None, FOUND] = None
     """File in UTF-8 for the rows of lesson 002."""
 
+
+@dataclasses.dataclass(frozen=True)
+class Compiling:
+    """What is compiled for a TPU instead; it needs none, and nothing is run."""
+
+    tpu_compile: bool = False
+    """Compile the programs for one TPU v5e and for four; needs ".[tpu-compile]"."""
+    programs: Annotated[str | None, default("all")] = None
+    """tpu-compile: some of them, with commas between them (a wrong one lists them)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """Where the figures go."""
+
+    json: Annotated[Path | None, default("none")] = None
+    """File for all figures, raw seconds included."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Figures, Compiling, Measuring):
+    """Measure rnnjax against what one would use instead."""
+
     def __post_init__(self):
         if self.repeats < 1:
             raise InputError(f"--repeats is {self.repeats}; expected at least 1")
         some_of(self.rows, ROWS, "row")
+        some_of(self.programs, PROGRAMS, "program")
+        if self.programs is not None and not self.tpu_compile:
+            raise InputError("--programs belongs to --tpu-compile; add it")
+        measuring = [
+            f"--{field.name}"
+            for field in dataclasses.fields(Measuring)
+            if getattr(self, field.name) != field.default
+        ]
+        if self.tpu_compile and measuring:
+            raise InputError(
+                f"--tpu-compile measures nothing; leave out {', '.join(measuring)}"
+            )
 
     @property
     def row_names(self) -> list[str]:
         """The rows to be measured."""
+        if self.rows is None:
+            return [name for name, row in ROWS.items() if not row.is_asked_for]
         return some_of(self.rows, ROWS, "row")
 
     @property
@@ -220,8 +258,30 @@ def duration(seconds: float | None) -> str:
     return f"{number:.{digits}f} {unit}"
 
 
+def compile_for_tpu(config: Config) -> None:
+    """Compile the programs that the flags say."""
+    machine = tpu_compile.machine()
+    versions = ", ".join(f"{n} {v}" for n, v in machine["versions"].items())
+    print(f"target: {machine['target']} ({versions})")
+    names = some_of(config.programs, PROGRAMS, "program")
+    found: dict[str, Any] = {}
+
+    def done(name: str, record: dict[str, Any]) -> None:
+        found[name] = record
+        print(f"\n{name}: {tpu_compile.table(record)}", flush=True)
+        if config.json is not None:
+            ordered = {name: found[name] for name in names if name in found}
+            write_json(config.json, {"machine": machine, "programs": ordered})
+
+    tpu_compile.compile_all(names, done)
+    print(f"\n{tpu_compile.LEGEND}")
+
+
 def main(config: Config) -> None:
     """Measure the rows that the flags say."""
+    if config.tpu_compile:
+        compile_for_tpu(config)
+        return
     machine = in_process(None, config.options)
     print(f"device: {machine['device']}, {machine['cores']} cores")
     print(f"float32 matrix products: {machine['peak_flops'] / 1e9:.0f} GFLOP/s at best")

@@ -45,7 +45,7 @@ def logits_of(
         widest = encoded.seq_lengths[rows].max()
         width = trainer.widths[bucket_of(widest, trainer.widths)]
         logits.append(
-            _logits(
+            batch_logits(
                 trainer,
                 params,
                 encoded.tokens[rows, :width],
@@ -60,7 +60,8 @@ def logits_of(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _logits(trainer, params, tokens, seq_lengths, carry):
+def batch_logits(trainer: Trainer, params, tokens, seq_lengths, carry) -> jax.Array:
+    """Logits of one batch, ``(batch, classes)``."""
     return trainer.apply(params, tokens, seq_lengths, carry, {})[0]
 
 

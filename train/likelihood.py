@@ -44,7 +44,8 @@ class Likelihood(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _losses(model: nn.Module, params, carry, tokens, reset, weights):
+def summed_losses(model: nn.Module, params, carry, tokens, reset, weights):
+    """The weighted losses of a window, ``(streams,)`` nats, and the carry after it."""
     losses, carry = window_losses(model, params, carry, tokens, reset=reset)
     # Summed along a stream only: the host adds up in double precision.
     return jnp.sum(losses * weights, axis=-1), carry
@@ -87,7 +88,7 @@ def likelihood(
         # A window's inputs, and its last target.
         places = begins - warm_up - 1 + step + np.arange(WINDOW + 1)
         inputs, targets = places[:, :-1], places[:, 1:]
-        sums, carry = _losses(
+        sums, carry = summed_losses(
             model,
             params,
             carry,
@@ -133,6 +134,6 @@ def crop_loss(
     for _ in range(num_batches):
         starts = rng.integers(len(tokens) - length, size=(batch, 1))
         places = starts + np.arange(length + 1)
-        sums, _ = _losses(model, params, zeros, tokens[places], reset, weights)
+        sums, _ = summed_losses(model, params, zeros, tokens[places], reset, weights)
         total += float(np.asarray(sums, np.float64).sum())
     return total / (num_batches * batch * length)
