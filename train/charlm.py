@@ -7,7 +7,6 @@ python -m train.charlm --recipe lab                   # lesson 002
 
 from train import few_arenas  # noqa: F401  # isort: skip (before jax)
 
-import contextlib
 import dataclasses
 import math
 from pathlib import Path
@@ -21,7 +20,7 @@ from train.charlm_training import train
 from train.cli import Output, command, printable, results, run
 from train.devices import Devices, make_layout
 from train.distributed import is_first, own_path, together
-from train.interruption import interruptible
+from train.interruption import Interruption, interruptible
 from train.report import write_report
 from train.run_directory import RunDirectory, default_path, device_line
 from train.streams import LINE_END, Survey, read_text, survey, tokenize
@@ -59,11 +58,32 @@ def main(config: Config, stop_after: float = math.inf) -> None:
         config: The flags.
         stop_after: Update after which to stop as if a signal had come.
     """
-    with together(config):
-        _main(config, stop_after)
+    out = config.out or default_path(config.recipe, "lstm")
+    with (
+        interruptible(stop_after, out) as stop,
+        together(config),
+        own_path(out) as path,
+    ):
+        summary = run_at(path, config, stop)
+        if is_first():
+            with results(summary):
+                tell(summary, path)
 
 
-def _main(config: Config, stop_after: float) -> None:
+def run_at(path: Path, config: Config, stop: Interruption) -> dict[str, Any]:
+    """Train in a directory, or go on there, and leave everything about it.
+
+    Args:
+        path: The run directory.
+        config: The flags.
+        stop: Whether to stop before the end.
+
+    Returns:
+        The summary; of several processes the first one has it, the others nothing.
+
+    Raises:
+        Stopped: If it was to stop; all is saved.
+    """
     print(f"device: {device_line()}")
     lab = config.recipe == "lab"
     text = read_text(config.text, "friends" if lab else "shakespeare", joined=lab)
@@ -72,28 +92,22 @@ def _main(config: Config, stop_after: float) -> None:
     unit = "bytes" if found.codec.alphabet is None else "different characters"
     print(f"{found.num_tokens:,} tokens, {found.codec.vocab_size} {unit}")
     # Before anything is written, for the text may be too short.
-    windows = make_windows(config, found.num_tokens)
-    layout = make_layout(
-        config, len(windows.stream_starts), 1, config.settings.hidden_size
-    )
-    out = config.out or default_path(config.recipe, "lstm")
-    with own_path(out) as path, contextlib.ExitStack() as stack:
-        directory = RunDirectory.open(path, describe(config, text.source, found))
-        stack.enter_context(directory.lock())
-        stop = stack.enter_context(interruptible(stop_after, out))
+    rows = len(make_windows(config, found.num_tokens).stream_starts)
+    layout = make_layout(config, rows, 1, config.settings.hidden_size)
+    directory = RunDirectory.open(path, describe(config, text.source, found))
+    with directory.lock():
         tokens = tokenize(text, found.codec, path / "tokens.bin")
         task = make_task(config, text, found.codec, tokens)
         progress, compile_seconds = train(task, directory, stop, layout)
         if not is_first():
-            return
+            return {}
         summary = directory.outcome(progress.step)
         if summary is not None:
             print(f"{path} is complete; nothing to do")
         else:
             summary = finish(task, progress, compile_seconds, directory)
         write_report(path)
-    with results(summary):
-        tell(summary, path)
+        return summary
 
 
 def tell(summary: dict[str, Any], path: Path) -> None:

@@ -90,7 +90,7 @@ class Layout(NamedTuple):
         def of(path, leaf):
             field, *inner = (_name(key) for key in path)
             axes: list[str | None] = [None] * leaf.ndim
-            weights = field in ("params", "opt_state") and not is_count(leaf)
+            weights = field in ("params", "opt_state") and not _is_count(leaf)
             owned = self.replicas and (weights or field == "key")
             if owned or field == "carry":
                 axes[0] = ROWS
@@ -113,7 +113,7 @@ class Layout(NamedTuple):
         return NamedSharding(self.mesh, PartitionSpec(*axes))
 
 
-def is_count(leaf: Any) -> bool:
+def _is_count(leaf: Any) -> bool:
     """Whether a leaf of the optimiser's state only counts updates."""
     return np.issubdtype(leaf.dtype, np.integer)
 
@@ -217,10 +217,13 @@ def local(tree: Any) -> Any:
     def whole(leaf):
         if not isinstance(leaf, jax.Array) or len(leaf.sharding.device_set) == 1:
             return leaf
-        if not (leaf.is_fully_addressable or leaf.is_fully_replicated):
-            everywhere = NamedSharding(leaf.sharding.mesh, PartitionSpec())
-            leaf = jax.jit(lambda x: x, out_shardings=everywhere)(leaf)
-        return leaf.addressable_data(0) if leaf.is_fully_replicated else leaf
+        if leaf.is_fully_replicated:
+            return leaf.addressable_data(0)
+        if leaf.is_fully_addressable:
+            return leaf
+        everywhere = NamedSharding(leaf.sharding.mesh, PartitionSpec())
+        # To the host, leaf by leaf: all of them, whole, may not fit on a device.
+        return jax.device_get(jax.jit(lambda x: x, out_shardings=everywhere)(leaf))
 
     return jax.tree.map(whole, tree)
 

@@ -9,8 +9,10 @@ import contextlib
 import ctypes
 import os
 import re
+import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ from jax.experimental import multihost_utils
 from train.checkpoint import Checkpoints
 from train.cli import InputError, Stopped, tell
 from train.devices import Devices
+
+START_SECONDS = 300
+"""How long a process waits for the first one to start."""
 
 
 def is_first() -> bool:
@@ -59,11 +64,16 @@ def together(flags: Devices) -> Iterator[None]:
 
 
 def _join(flags: Devices) -> None:
+    if flags.coordinator is not None and flags.process_id:
+        _wait_for(flags.coordinator)
     # It would note SIGTERM alone, and only for one of all updates.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
-            flags.coordinator, flags.num_processes, flags.process_id
+            flags.coordinator,
+            flags.num_processes,
+            flags.process_id,
+            shutdown_timeout_seconds=30,
         )
         with _stdout_to_stderr():
             multihost_utils.sync_global_devices("the beginning")
@@ -73,6 +83,23 @@ def _join(flags: Devices) -> None:
             f"the processes did not find each other: {reason.rstrip('.')}; give each "
             "--coordinator HOST:PORT, --num-processes N and --process-id 0 to N - 1"
         ) from None
+
+
+def _wait_for(coordinator: str) -> None:
+    """Wait for the first process, where JAX would end this one with a stack trace."""
+    host, _, port = coordinator.rpartition(":")
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), 5).close()
+            return
+        except (OSError, ValueError) as error:
+            if time.monotonic() >= end:
+                raise InputError(
+                    f"nobody answers at --coordinator {coordinator} after "
+                    f"{START_SECONDS} s ({error}); start process 0 there"
+                ) from None
+        time.sleep(0.2)
 
 
 @contextlib.contextmanager

@@ -335,23 +335,25 @@ def main(config: Config, stop_after: float = math.inf) -> None:
         config: The flags.
         stop_after: Update after which to stop as if a signal had come.
     """
-    with together(config):
+    what = config.model or models_of(config.recipe)[0]
+    named = "compare" if config.compare else what
+    out = config.out or default_path(config.recipe, named)
+    with (
+        interruptible(stop_after, out) as stop,
+        together(config),
+        own_path(out) as path,
+    ):
         print(f"device: {device_line()}")
         data = find_names(config.data)
         print(data.note)
-        what = config.model or models_of(config.recipe)[0]
-        out = config.out or default_path(
-            config.recipe, "compare" if config.compare else what
-        )
-        with own_path(out) as path, interruptible(stop_after, out) as stop:
-            if config.compare:
-                compare(config, data, path, stop)
-                return
-            summary = run_model(config, what, data, path, stop)
-            if is_first():
-                print()
-                with results(summary):
-                    tell(summary, path)
+        if config.compare:
+            compare(config, data, path, stop)
+            return
+        summary = run_model(config, what, data, path, stop)
+        if is_first():
+            print()
+            with results(summary):
+                tell(summary, path)
 
 
 def tell(summary: dict[str, Any], path: Path) -> None:

@@ -38,31 +38,37 @@ UPDATES = 100
 ROWS = 16
 
 
-def names_run(recipe: str, model: str, seeds: int, flags: Devices) -> Any:
+def names_run(recipe: str, model: str, seeds: int, flags: Devices, updates: int) -> Any:
     """``(losses (updates, replicas), state)`` of a names training."""
-    config = names.Config(recipe=recipe, batch_size=ROWS, hidden_size=8)
+    config = names.Config(
+        recipe=recipe,
+        batch_size=ROWS,
+        hidden_size=8,
+        mlp_size=8 if recipe == "binary" else None,
+    )
     settings = config.settings(model)
     if settings.iterations is not None:
-        settings = dataclasses.replace(settings, iterations=UPDATES)
+        settings = dataclasses.replace(settings, iterations=updates)
     else:
         settings = dataclasses.replace(settings, epochs=10)
     data = find_names(SAMPLE / "names")
     task = make_task(recipe, model, settings, data, range(seeds))
     layout = make_layout(flags, ROWS, seeds, settings.hidden_size)
     progress, losses, round_ = training.start(task).placed(layout), [], 0
-    while sum(map(len, losses)) < UPDATES:
+    while sum(map(len, losses)) < updates:
         batches = task.batches(round_)
-        progress = training.advance(
-            task, progress, batches, batches.num_batches, None, layout
-        )
-        losses.append(progress.round_metrics.loss.copy())
+        num = min(batches.num_batches, updates)
+        progress = training.advance(task, progress, batches, num, None, layout)
+        losses.append(progress.round_metrics.loss[:num].copy())
         round_ += 1
-    return np.concatenate(losses)[:UPDATES], progress.state
+    return np.concatenate(losses)[:updates], progress.state
 
 
-def charlm_run(recipe: str, flags: Devices) -> Any:
+def charlm_run(recipe: str, flags: Devices, updates: int) -> Any:
     """The same of a character language model."""
-    config = CharLMConfig(recipe=recipe, hidden_size=8, batch_size=ROWS, epochs=1000)
+    config = CharLMConfig(
+        recipe=recipe, hidden_size=8, mlp_size=8, batch_size=ROWS, epochs=1000
+    )
     lab = recipe == "lab"
     text = streams.read_text(SAMPLE / "script.txt", "shakespeare", joined=lab)
     found = streams.survey(text, "chars", streams.LINE_END if lab else "\n")
@@ -75,27 +81,29 @@ def charlm_run(recipe: str, flags: Devices) -> Any:
         charlm_task.start(task), np.zeros(size, np.float32), 0, 0.0
     ).placed(layout)
     losses, rates = [], np.full(size, task.settings.learning_rate, np.float32)
-    for begin in range(0, UPDATES, size):
+    for begin in range(0, updates, size):
         progress = progress._replace(begin=begin)
         progress = charlm_training.advance(task, progress, size, rates, None, layout)
         losses.append(progress.losses.copy())
     return np.concatenate(losses), progress.state
 
 
-def run(name: str, flags: Devices) -> Any:
+def run(name: str, flags: Devices, updates: int) -> Any:
     """The same by a name such as ``best gru`` or ``best gru x 8``, for eight seeds."""
     recipe, model, *seeds = name.replace(" x", "").split()
     if recipe in ("lab", "shakespeare"):
-        return charlm_run(recipe, flags)
-    return names_run(recipe, model, int(*seeds or [1]), flags)
+        return charlm_run(recipe, flags, updates)
+    return names_run(recipe, model, int(*seeds or [1]), flags, updates)
 
 
-def compare(name: str, layouts: list[Devices]) -> dict[str, Any]:
+def compare(
+    name: str, layouts: list[Devices], updates: int = UPDATES
+) -> dict[str, Any]:
     """The largest difference of a loss from one device's, by layout."""
-    alone, _ = run(name, Devices(devices=1))
+    alone, _ = run(name, Devices(devices=1), updates)
     result = {"first": float(alone[0].mean()), "last": float(alone[-1].mean())}
     for flags in layouts:
-        losses, state = run(name, flags)
+        losses, state = run(name, flags, updates)
         on = f"{flags.devices}/{flags.model_parallel}"
         result[on] = float(np.abs(losses - alone).max())
         result[f"{on} share"] = share(state)
@@ -109,7 +117,9 @@ def share(state: Any) -> float:
     return mine / sum(leaf.size for leaf in leaves)
 
 
-def resumed(program: str, scratch: Path) -> dict[str, Any]:
+def resumed(
+    program: str, scratch: Path, on: tuple[int, ...] = (1, 2)
+) -> dict[str, Any]:
     """Stop on eight devices, go on on others: the largest difference of a parameter."""
     flags = {
         "names": ["--recipe", "practical", "--model", "gru", "--hidden-size", "8"],
@@ -129,7 +139,7 @@ def resumed(program: str, scratch: Path) -> dict[str, Any]:
     train("whole", 1)
     expected = programs.state(scratch / "whole")
     result = {}
-    for devices in (1, 2):
+    for devices in on:
         out = f"on-{devices}"
         train(out, COUNT, stop_after=50)
         assert programs.steps(scratch / out)[-1] == 50
@@ -172,19 +182,22 @@ def talks(name: str, flags: Devices) -> dict[str, int]:
 def main(*chosen: str) -> None:
     """Some recipes and models, or all; a line of JSON for each.
 
-    Some are compared on eight devices, and on two times two; all also on two and four.
+    Some are tried for fewer updates, on eight devices and on two times two; all also on
+    two and four.
     """
+    updates = 20 if chosen else UPDATES
     layouts = [Devices(devices=n) for n in ((COUNT,) if chosen else (2, 4, COUNT))]
     layouts.append(Devices(devices=4, model_parallel=2))
     every = [f"{recipe} {model}" for recipe, model in MODELS] + ["practical lstm x 8"]
     for name in chosen or every:
-        found = compare(name, layouts)
+        found = compare(name, layouts, updates)
         print(json.dumps({"name": name} | found), flush=True)
     found = talks("practical gru", Devices(devices=4))
     print(json.dumps({"name": "talks"} | found), flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         for program in ("names",) if chosen else ("names", "charlm"):
-            found = resumed(program, Path(scratch, program))
+            on = (2,) if chosen else (1, 2)
+            found = resumed(program, Path(scratch, program), on)
             print(json.dumps({"name": program} | found), flush=True)
 
 
