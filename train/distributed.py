@@ -73,7 +73,7 @@ def _join(flags: Devices) -> None:
             flags.coordinator,
             flags.num_processes,
             flags.process_id,
-            shutdown_timeout_seconds=30,
+            shutdown_timeout_seconds=100,
         )
         with _stdout_to_stderr():
             multihost_utils.sync_global_devices("the beginning")

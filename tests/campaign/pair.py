@@ -50,13 +50,13 @@ class Pair:
             self._said.append(said)
 
     def wait_for_updates(self) -> None:
-        """Wait until the first figures are written.
+        """Wait until the first state is saved.
 
         Raises:
             RuntimeError: If there are none after two minutes.
         """
         end = time.monotonic() + 120
-        while not programs.metrics(self.out):
+        while not programs.steps(self.out):
             if time.monotonic() > end or self.processes[0].poll() is not None:
                 raise RuntimeError(self._said[0][1].read_text())
             time.sleep(0.05)
