@@ -174,15 +174,17 @@ class Recurrent(nn.Module):
         cell = self.cell
         if backend == "reference" or not isinstance(cell, Cell):
             return self._scan(type(cell).__call__, carry, xs, steps)
+        # First of all, for with it the cell checks its attributes.
+        ih_map = cell.ih
         if not cell.has_pure_update:
-            return self._scan(type(cell).step, carry, cell.ih(xs), steps)
+            return self._scan(type(cell).step, carry, ih_map(xs), steps)
         static = Static(cell.update, cell.sums_maps, self.reverse, cell.dtype)
         if backend == "cudnn" and cudnn_loop.applies(static, xs, carry):
-            inputs = Weights(*cell.ih.weights(cell.ih.num_inputs(xs)))
+            inputs = Weights(*ih_map.weights(ih_map.num_inputs(xs)))
             weights = Weights(*cell.hh.weights(cell.features))
             carry, ys = cudnn_loop.run(static, inputs, weights, xs, carry, steps.mask)
             return carry, (ys, None)
-        ih = cell.ih(xs)
+        ih = ih_map(xs)
         weights = Weights(*cell.hh.weights(cell.features))
         loop: Any = time_loop
         if backend == "pallas":

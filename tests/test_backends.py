@@ -174,25 +174,6 @@ def test_vmap_makes_rows_of_one_batch(interpreted):
     assert f"f32[7,{FEATURES},{3 * FEATURES}]" not in program
 
 
-def test_hessian_of_the_kernels(interpreted):
-    cell, inputs = GRUCell(2), normal(0, 3, 2)
-    params = random_params(Recurrent(cell), inputs)
-
-    def hessian(backend):
-        def loss(kernel):
-            hh = {**params["cell"]["hh"], "kernel": kernel}
-            changed = {"cell": {**params["cell"], "hh": hh}}
-            run = Recurrent(cell, backend=backend)
-            return jnp.sin(run.apply({"params": changed}, inputs)[1]).sum()
-
-        return jax.jit(jax.hessian(loss))(params["cell"]["hh"]["kernel"])
-
-    assert_close(hessian("pallas"), hessian("scan"), GRADIENTS)
-
-
-# Where the kernels do not apply
-
-
 def test_what_the_kernels_cannot_do_is_scanned(interpreted):
     pallas = functools.partial(Recurrent, backend="pallas")
     gru = pallas(CELLS["gru"])

@@ -11,11 +11,23 @@ import pytest
 
 from tests.campaign import programs
 from tests.campaign.pair import Pair
+from tests.campaign.programs import SAMPLE, Program
 from train import distributed
 from train.cli import InputError
 from train.devices import Devices
 
-NAMES, ENDLESS = programs.names(epochs=2), programs.names(epochs=10_000)
+STEPS = 28
+"""Updates of an epoch."""
+
+
+def binary(epochs: int) -> Program:
+    """A small training, which learns faster than its recipe."""
+    flags = ["--recipe", "binary", "--model", "rnn", "--hidden-size", "8"]
+    flags += ["--mlp-size", "8", "--learning-rate", "0.001", "--epochs", str(epochs)]
+    return Program("train.names", (*flags, "--data", str(SAMPLE / "names")), STEPS)
+
+
+NAMES, ENDLESS = binary(2), binary(10_000)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +70,7 @@ def test_a_signal_to_one_stops_both_after_the_same_update(alone, tmp_path):
     step = programs.steps(pair.out)[-1]
     assert f"after update {step:,};" in ended[0].err
     # One process goes on from what both have made.
-    shorter = programs.names(epochs=step // 120 + 1)
+    shorter = binary(step // STEPS + 1)
     done = programs.run(shorter.command(pair.out))
     assert done.code == 0 and f"resuming after update {step:,}" in done.out, done.err
     ours = [record["train_loss"] for record in programs.metrics(pair.out)]
