@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from train.interruption import SIGNALS, interruptible
+from train.interruption import SIGNALS, Interruption, interruptible
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,6 +30,18 @@ def test_a_signal_is_noted(number):
     assert signal.getsignal(number) is before
     assert signal.set_wakeup_fd(-1) == -1
     assert threading.active_count() == threads
+
+
+def test_a_signal_in_the_middle_of_an_agreement_counts_at_the_next(monkeypatch):
+    stop = Interruption()
+
+    def all_answer(number):
+        stop.signal = signal.SIGTERM  # Too late for what this process has answered.
+        return number
+
+    monkeypatch.setattr("train.interruption.highest", all_answer)
+    assert not stop.should_stop(1)
+    assert stop.should_stop(2)
 
 
 def test_it_stops_where_it_is_told_to():

@@ -38,9 +38,11 @@ class Interruption:
 
     def should_stop(self, step: int) -> bool:
         """Whether to stop after this update; all processes answer the same."""
-        if number := highest(self.signal or 0):
+        # Asked once: a signal that comes meanwhile is not what was agreed on.
+        number = highest(self.signal or 0)
+        if number:
             self.signal = signal.Signals(number)
-        return self.signal is not None or step >= self.after
+        return number != 0 or step >= self.after
 
     def stopped(self, step: int) -> Stopped:
         """What to raise once the state after this update is saved."""
