@@ -191,7 +191,7 @@ def test_every_program_is_known():
     found = {
         path.stem
         for path in (ROOT / "train").glob("*.py")
-        if "run(main, Config, __doc__)" in path.read_text(encoding="utf-8")
+        if "\nif __name__ ==" in path.read_text(encoding="utf-8")
     }
     assert found == set(PROGRAMS)
 

@@ -13,6 +13,7 @@ from helpers import random_params
 from rnnjax import GRU, LSTM, Elman
 from rnnjax.models import AttentionClassifier
 from train import batches as plans
+from train.hlo import Module
 from train.training import piece_of, update_many
 from train.updates import Trainer, cross_entropy
 
@@ -20,28 +21,16 @@ from train.updates import Trainer, cross_entropy
 BATCH, TIME, VOCAB, FEATURES = 3, 11, 13, 7
 STACKS = {"rnn": Elman(FEATURES), "gru": GRU(FEATURES), "lstm": LSTM(FEATURES)}
 
-COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 CALLED = re.compile(r"(?:body|calls|to_apply)=%?([\w.\-]+)")
-BODY = re.compile(r" while\(.*body=%?([\w.\-]+)")
 DOT = re.compile(r"= \w+\[([\d,]*)\]\S* dot\(")
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
 
-def computations(program: str) -> dict[str, list[str]]:
-    """The lines of every computation of a program in XLA's text, by name."""
-    lines, found = [], {}
-    for line in program.splitlines():
-        if match := COMPUTATION.match(line):
-            found[match[1]] = lines = []
-        lines.append(line)
-    return found
-
-
 def products_in_loops(program: str) -> set[tuple[int, ...]]:
     """Shapes of the products that the loops of a program make at every turn."""
-    found = computations(program)
-    waiting = [m[1] for lines in found.values() for m in map(BODY.search, lines) if m]
+    module = Module(program)
+    found, waiting = module.computations, [loop.body for loop in module.loops]
     inside = set()
     while waiting:
         name = waiting.pop()

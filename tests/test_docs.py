@@ -60,8 +60,10 @@ def commands_in(block: str) -> Iterator[Command]:
     for line in block.replace("\\\n", " ").splitlines():
         words = shlex.shlex(line, posix=True, punctuation_chars="&|;<>")
         words.whitespace_split = True
-        command = []
+        command: list[str] = []
         for word in [*words, "&&"]:
+            if not command and re.fullmatch(r"[A-Z_]+=\S+", word):
+                continue  # A variable of the environment, for this command.
             if word != "&&":
                 assert not set(word) <= set("&|;<>"), f"not understood: {line}"
                 command.append(word)
@@ -246,7 +248,7 @@ def test_every_block_says_what_it_is():
     print(f"{run_here} of {run_here} blocks run here; {dict(found)}")
     assert found["python"] >= 40
     assert found["commands"] >= 40
-    assert found["sh not-run"] <= 3
+    assert found["sh not-run"] <= 2
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,11 @@ class Module:
             int(limits[0]) if len(limits) == 1 else None,
         )
 
+    @property
+    def time_loops(self) -> list[Loop]:
+        """The loops over time; how often that over the updates turns is not known."""
+        return [loop for loop in self.loops if loop.turns is not None]
+
     def cycles(self, name: str | None = None) -> int:
         """The compiler's estimate of a computation, of the whole program if None.
 

@@ -53,6 +53,11 @@ ENVIRONMENT = {
 }
 
 
+CHILD = """\
+import pathlib, sys
+from train import tpu_compile
+tpu_compile.main(sys.argv[1], pathlib.Path(sys.argv[2]))"""
+
 REFUSALS = (jax.errors.JaxRuntimeError, NotImplementedError, ValueError)
 """What the compiler raises, or what prepares a kernel for it."""
 
@@ -117,7 +122,7 @@ def in_process(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory, "compiled.json")
         ended = subprocess.run(
-            [sys.executable, "-m", "train.tpu_compile", name, str(out)],
+            [sys.executable, "-c", CHILD, name, str(out)],
             env=os.environ | ENVIRONMENT,
             stderr=subprocess.PIPE,
             text=True,
@@ -215,9 +220,7 @@ def figures(program: Program, dtype: Dtype, layout: Layout) -> dict[str, Any]:
         "collectives": Counter(each.kind for each in together),
         "gradient_reductions": sum(each.is_of_gradients for each in together),
         "collectives_in_time_loops": sum(
-            len(module.collectives(loop.body))
-            for loop in module.loops
-            if loop.turns is not None
+            len(module.collectives(loop.body)) for loop in module.time_loops
         ),
     }
 
@@ -231,9 +234,9 @@ def where_weights_live(module: Module, call: Call) -> dict[str, dict[str, int]]:
     """
     found: dict[str, Counter[str]] = {"forward": Counter(), "backward": Counter()}
     recurrent = {_sizes(shape) for shape in call.recurrent}
-    for loop in module.loops:
+    for loop in module.time_loops:
         for array in loop.arrays:
-            if loop.turns is not None and _sizes(array.shape) in recurrent:
+            if _sizes(array.shape) in recurrent:
                 which = "backward" if loop.is_backward else "forward"
                 found[which][f"{array.dtype} {array.space}"] += 1
     return {which: dict(places) for which, places in found.items()}
@@ -348,7 +351,3 @@ def main(name: str, out: Path) -> None:
             write_json(out, record)
     except jax.errors.JaxRuntimeError as error:
         write_json(out, {"refused": first_line(error)})
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
