@@ -17,8 +17,8 @@ from train.charlm_config import Config
 from train.charlm_outcome import finish
 from train.charlm_task import make_model, make_task, make_windows
 from train.charlm_training import train
-from train.cli import Output, command, printable, results, run
-from train.devices import Devices, make_layout
+from train.cli import command, printable, results, run
+from train.devices import NOT_OF_A_RUN, make_layout
 from train.distributed import is_first, own_path, together
 from train.interruption import Interruption, interruptible
 from train.report import write_report
@@ -29,9 +29,7 @@ from train.streams import LINE_END, Survey, read_text, survey, tokenize
 def describe(config: Config, source: str, found: Survey) -> dict[str, Any]:
     """What config.json says: all that decides a run, and what sample needs."""
     flags, settings = dataclasses.asdict(config), dataclasses.asdict(config.settings)
-    said = [field.name for field in dataclasses.fields(Output)]
-    where = [field.name for field in dataclasses.fields(Devices)]
-    for name in ("text", "checkpoint_every", *said, *where):
+    for name in ("text", "checkpoint_every", *NOT_OF_A_RUN):
         del flags[name]
     del settings["checkpoint_every"]
     model = make_model(config, found.codec)

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from train.cli import InputError, Output, check_seed, default, defaults
+from train.cli import InputError, Output, check_seed, default, defaults, flag
 from train.datasets import FOUND
 from train.devices import Devices
 
@@ -150,12 +150,12 @@ class Config(Output, Devices, Training, Data, Model):
             value = getattr(self, field.name)
             if isinstance(value, bool) or field.name in checked:
                 continue
-            flag = f"--{field.name.replace('_', '-')}"
+            given = f"{flag(field.name)} is {value}"
             if field.name == "dropout":
                 if value is not None and value < 0:
-                    raise InputError(f"{flag} is {value}; expected at least 0")
+                    raise InputError(f"{given}; expected at least 0")
             elif isinstance(value, int | float) and not value > 0:
-                raise InputError(f"{flag} is {value}; expected more than 0")
+                raise InputError(f"{given}; expected more than 0")
         if self.dropout is not None and not self.dropout < 1:
             raise InputError(f"--dropout is {self.dropout}; expected less than 1")
 

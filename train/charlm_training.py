@@ -16,7 +16,7 @@ from train.charlm_evaluation import final_text, greedy_text, validate
 from train.charlm_task import CALL, State, Task, Trainer, start
 from train.checkpoint import Checkpoints
 from train.cli import printable
-from train.devices import Layout, kept, local, place
+from train.devices import Layout, kept, local, place, placed
 from train.distributed import first_says, restored, save
 from train.interruption import CALL_SECONDS, Interruption
 from train.run_directory import RunDirectory
@@ -70,16 +70,6 @@ class Progress(NamedTuple):
             int(tree["begin"]),
             float(tree["train_seconds"]),
         )
-
-    def placed(self, layout: Layout | None) -> "Progress":
-        """With the state on the devices of a layout."""
-        if layout is None:
-            return self
-        return self._replace(state=place(self.state, layout.of_state(self.state)))
-
-    def fetched(self) -> "Progress":
-        """The inverse of placed: in every process what all of them have."""
-        return self.from_tree(self.to_tree())
 
 
 def update(
@@ -227,7 +217,7 @@ def train(
     clock = Clock(task, progress.train_seconds)
     if clock.is_over(progress.step):
         return progress, 0.0
-    progress = progress.placed(layout)
+    progress = progress._replace(state=placed(layout, progress.state))
     if found:
         print(f"resuming after update {saved:,}")
     directory.keep_metrics(progress.begin)
@@ -267,7 +257,8 @@ def train(
                 save(checkpoints, step, tree, record.get("val_loss"))
                 directory.write_params(task.trainer.model, tree["state"].params)
                 saved = step
-    return progress.fetched(), compile_seconds
+    # As the first process, which alone goes on, needs it: fetched from all of them.
+    return Progress.from_tree(progress.to_tree()), compile_seconds
 
 
 def warm_up(task: Task, state: State, layout: Layout | None = None) -> float:

@@ -55,6 +55,16 @@ def check_seed(seed: int) -> None:
         raise InputError(f"--seed is {seed}; expected 0 to {HIGHEST_SEED:,}")
 
 
+def flag(name: str) -> str:
+    """How a field of a program's dataclass is called on the command line.
+
+    Example:
+        >>> flag("batch_size")
+        '--batch-size'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
 def some_of(given: str | None, known: Collection[str], what: str) -> list[str]:
     """The names of a flag that takes some of them, with commas between.
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from train.cli import InputError, default
+from train.cli import InputError, Output, default, flag
 
 ROWS, GATES = "data", "model"
 """The axes of the devices: among one the batch is divided, among the other the weights."""
@@ -44,13 +44,11 @@ class Devices:
         for name, number in least.items():
             value = getattr(self, name)
             if value is not None and value < number:
-                raise InputError(
-                    f"{_flag(name)} is {value}; expected at least {number}"
-                )
+                raise InputError(f"{flag(name)} is {value}; expected at least {number}")
         for name in ("coordinator", "num_processes", "process_id"):
             if getattr(self, name) is not None and not self.distributed:
                 raise InputError(
-                    f"{_flag(name)} belongs to --distributed; add it, or leave this out"
+                    f"{flag(name)} belongs to --distributed; add it, or leave this out"
                 )
         if self.coordinator is not None and not self.coordinator.rpartition(":")[0]:
             raise InputError(
@@ -64,8 +62,10 @@ class Devices:
             )
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+NOT_OF_A_RUN = [
+    field.name for flags in (Output, Devices) for field in dataclasses.fields(flags)
+]
+"""Flags that decide nothing about what is learnt: config.json leaves them out."""
 
 
 class Layout(NamedTuple):
@@ -205,6 +205,11 @@ def place(tree: Any, shardings: Any) -> Any:
         )
 
     return jax.tree.map(put, tree, shardings)
+
+
+def placed(layout: Layout | None, state: Any) -> Any:
+    """A training's state on the devices of a layout; None is where it is."""
+    return state if layout is None else place(state, layout.of_state(state))
 
 
 def local(tree: Any) -> Any:

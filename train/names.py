@@ -25,12 +25,13 @@ from train.cli import (
     command,
     default,
     defaults,
+    flag,
     printable,
     results,
     run,
 )
 from train.datasets import FOUND, NamesData, find_names
-from train.devices import Devices, make_layout
+from train.devices import NOT_OF_A_RUN, Devices, make_layout
 from train.distributed import is_first, own_path, together
 from train.interruption import Interruption, interruptible
 from train.outcome import finish
@@ -132,13 +133,11 @@ class Config(Output, Devices, Training, Data, Model):
         for name, least in [("seeds", 1), ("noise", 0), ("checkpoint_every", 1)]:
             value = getattr(self, name)
             if value is not None and value < least:
-                flag = name.replace("_", "-")
-                raise InputError(f"--{flag} is {value}; expected at least {least}")
+                raise InputError(f"{flag(name)} is {value}; expected at least {least}")
         for name in ("minutes", "skip_gradients_above"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                flag = name.replace("_", "-")
-                raise InputError(f"--{flag} is {value}; expected more than 0")
+                raise InputError(f"{flag(name)} is {value}; expected more than 0")
         check_seed(self.seed)
         self.check_devices()
         self.settings(self.model or known[0])
@@ -201,9 +200,7 @@ def run_task(
 def describe(config: Config, task: Task) -> dict[str, Any]:
     """What config.json says: all that decides a run, and what predict needs."""
     flags = dataclasses.asdict(config)
-    said = [field.name for field in dataclasses.fields(Output)]
-    where = [field.name for field in dataclasses.fields(Devices)]
-    for name in ("compare", "checkpoint_every", *said, *where):
+    for name in ("compare", "checkpoint_every", *NOT_OF_A_RUN):
         del flags[name]
     flags |= {"data": task.source, "model": task.model_name}
     settings = {

@@ -121,12 +121,12 @@ def names_update(
         state = jax.eval_shape(lambda: training.start(task).state)
         state = shaped(state, layout.of_state(state))
         time, batch_size = task.trainer.widths[-1], task.settings.batch_size
-        rows = layout.along(1 if layout.replicas else 2)
-        batches = Batches(
-            array((CHUNK, seeds, batch_size, time), np.int32, rows),
-            array((CHUNK, seeds, batch_size), np.int32, rows),
-            array((CHUNK, seeds, batch_size), np.int32, rows),
-            array((CHUNK,), np.int32, layout.everywhere),
+        rows = (CHUNK, seeds, batch_size)
+        shapes = [(*rows, time), rows, rows, (CHUNK,)]
+        divided = training.of_batches(layout)
+        batches = Batches._make(
+            array(shape, np.int32, sharding)
+            for shape, sharding in zip(shapes, divided, strict=True)
         )
         return Call(
             training.update_many,

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from train import batches as plans
 from train.checkpoint import Checkpoints
 from train.classification import Report, report
-from train.devices import Layout, kept, local, place
+from train.devices import Layout, kept, local, place, placed
 from train.distributed import first_says, restored, save
 from train.evaluation import logits_of
 from train.interruption import CALL_SECONDS, Interruption
@@ -71,16 +71,6 @@ class Progress(NamedTuple):
             float(tree["train_seconds"]),
         )
 
-    def placed(self, layout: Layout | None) -> "Progress":
-        """With the state on the devices of a layout."""
-        if layout is None:
-            return self
-        return self._replace(state=place(self.state, layout.of_state(self.state)))
-
-    def fetched(self) -> "Progress":
-        """The inverse of placed: in every process what all of them have."""
-        return self.from_tree(self.to_tree())
-
 
 def start(task: Task) -> Progress:
     """Before the first update."""
@@ -137,7 +127,7 @@ def train(
         saved, progress = found[0], Progress.from_tree(found[1])
     if is_over(task, progress, minutes):
         return progress, 0.0
-    progress = progress.placed(layout)
+    progress = progress._replace(state=placed(layout, progress.state))
     if found:
         print(f"resuming after update {saved:,}")
     if checkpoint_every is None:
@@ -180,7 +170,8 @@ def train(
             if over or (round_ + 1) % checkpoint_every == 0:
                 saved = progress.step
                 save(checkpoints, saved, progress.to_tree())
-    return progress.fetched(), compile_seconds
+    # As the first process, which alone goes on, needs it: fetched from all of them.
+    return Progress.from_tree(progress.to_tree()), compile_seconds
 
 
 def is_over(task: Task, progress: Progress, minutes: float | None) -> bool:
@@ -230,15 +221,13 @@ def piece_of(
             for array in pieces
         )
     )
-    if layout is None:
-        return piece
-    rows_of = layout.along(1 if layout.replicas else 2)
-    return plans.Batches(
-        place(piece.tokens, rows_of),
-        place(piece.seq_lengths, rows_of),
-        place(piece.labels, rows_of),
-        place(piece.buckets, layout.everywhere),
-    )
+    return piece if layout is None else place(piece, of_batches(layout))
+
+
+def of_batches(layout: Layout) -> Any:
+    """How batches are divided among devices: a sharding for every array."""
+    rows = layout.along(1 if layout.replicas else 2)
+    return plans.Batches._make([rows, rows, rows, layout.everywhere])
 
 
 def warm_up(

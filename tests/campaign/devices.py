@@ -28,7 +28,7 @@ import numpy as np
 from train import charlm, charlm_task, charlm_training, hlo, names, streams, training
 from train.charlm_config import Config as CharLMConfig
 from train.datasets import find_names
-from train.devices import Devices, make_layout
+from train.devices import Devices, make_layout, placed
 from train.recipes import MODELS
 from train.task import make_task
 
@@ -55,7 +55,8 @@ def names_run(recipe: str, model: str, seeds: int, flags: Devices, updates: int)
     data = find_names(SAMPLE / "names")
     task = make_task(recipe, model, settings, data, range(seeds))
     layout = make_layout(flags, ROWS, seeds, settings.hidden_size)
-    progress, losses, round_ = training.start(task).placed(layout), [], 0
+    progress, losses, round_ = training.start(task), [], 0
+    progress = progress._replace(state=placed(layout, progress.state))
     while sum(map(len, losses)) < updates:
         batches = task.batches(round_)
         num = min(batches.num_batches, updates)
@@ -78,9 +79,8 @@ def charlm_run(recipe: str, flags: Devices, updates: int) -> Any:
     rows = len(task.windows.stream_starts)
     layout = make_layout(flags, rows, 1, task.settings.hidden_size)
     size = charlm_task.CALL
-    progress = charlm_training.Progress(
-        charlm_task.start(task), np.zeros(size, np.float32), 0, 0.0
-    ).placed(layout)
+    state = placed(layout, charlm_task.start(task))
+    progress = charlm_training.Progress(state, np.zeros(size, np.float32), 0, 0.0)
     losses, rates = [], np.full(size, task.settings.learning_rate, np.float32)
     for begin in range(0, updates, size):
         progress = progress._replace(begin=begin)
@@ -160,9 +160,8 @@ def talks(name: str, flags: Devices) -> dict[str, int]:
     data = find_names(SAMPLE / "names")
     task = make_task(recipe, model, config.settings(model), data, range(1))
     layout = make_layout(flags, ROWS, 1, 8)
-    progress = training.start(task).placed(layout)
     lowered = training.update_many.lower(
-        progress.state,
+        placed(layout, training.start(task).state),
         training.piece_of(task.batches(0), 0, 2, layout),
         2,
         trainer=task.trainer,
@@ -170,11 +169,10 @@ def talks(name: str, flags: Devices) -> dict[str, int]:
         layout=layout,
     )
     module = hlo.Module(lowered.compile().as_text())
-    # The loop over the updates has those over time inside.
-    inner = [loop for loop in module.loops if loop.turns is not None]
+    inside = [len(module.collectives(loop.body)) for loop in module.time_loops]
     return {
-        "loops": len(inner),
-        "inside": sum(len(module.collectives(loop.body)) for loop in inner),
+        "loops": len(inside),
+        "inside": sum(inside),
         "all": len(module.collectives()),
     }
 
