@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from rnnjax.attention import AttentionPooling
 from rnnjax.cells import Activation, Carry, ElmanCell, SumCell, hidden
+from rnnjax.dropout import Dropout
 from rnnjax.linear import Linear, rows, uniform
 from rnnjax.masks import length_mask
 from rnnjax.recurrent import GRU, LSTM, Backend, Elman, Recurrent, Stack
@@ -381,7 +382,7 @@ class DropoutClassifier(PaddedClassifier):
         )
         carry, states = stack(tokens, None, initial_carry, deterministic=deterministic)
         self.sow_run(carry, states)
-        states = nn.Dropout(self.dropout)(states, deterministic=deterministic)
+        states = Dropout(self.dropout)(states, deterministic=deterministic)
         x = states.reshape(*states.shape[:-2], -1)
         x = jax.nn.relu(Linear(self.mlp_size, dtype=self.dtype, name="linear_layer")(x))
         return Linear(self.num_classes, dtype=self.dtype, name="output_layer")(x)
@@ -453,11 +454,11 @@ class CharLM(nn.Module):
             tokens, initial_carry=carry, reset=reset, deterministic=deterministic
         )
         self.sow("intermediates", "states", states)
-        x = nn.Dropout(self.dropout)(states, deterministic=deterministic)
+        x = Dropout(self.dropout)(states, deterministic=deterministic)
         if self.mlp_size is None:
             return carry, Linear(self.vocab_size, dtype=self.dtype, name="h2o")(x)
         x = jax.nn.relu(Linear(self.mlp_size, dtype=self.dtype, name="mlp_0")(x))
-        x = nn.Dropout(self.dropout)(x, deterministic=deterministic)
+        x = Dropout(self.dropout)(x, deterministic=deterministic)
         return carry, Linear(self.vocab_size, dtype=self.dtype, name="mlp_3")(x)
 
 
@@ -490,7 +491,7 @@ class BidirectionalClassifier(NameClassifier):
         mask = length_mask(seq_lengths, tokens.shape[-1])
         window = OneHotLinear(self.embedding_size, self.vocab_size, name="window")
         x = jax.nn.relu(window(with_neighbours(jnp.where(mask, tokens, -1))))
-        x = nn.Dropout(self.embedding_dropout)(x, deterministic=deterministic)
+        x = Dropout(self.embedding_dropout)(x, deterministic=deterministic)
         gru = GRU(
             self.hidden_size,
             bidirectional=True,
@@ -505,7 +506,7 @@ class BidirectionalClassifier(NameClassifier):
         # States lie in (-1, 1), so that padding, at -1, is never the maximum.
         highest = jnp.max(jnp.where(mask[..., None], states, -1), axis=-2)
         summary = jnp.concatenate([*carry, mean, highest], axis=-1)
-        summary = nn.Dropout(self.dropout)(summary, deterministic=deterministic)
+        summary = Dropout(self.dropout)(summary, deterministic=deterministic)
         return Linear(self.num_classes, dtype=self.dtype, name="fc")(summary)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax import cudnn_loop, time_loop
 from rnnjax.cells import Activation, Carry, Cell, ElmanCell, GRUCell, LSTMCell, hidden
+from rnnjax.dropout import Dropout
 from rnnjax.linear import Initializer, is_tokens
 from rnnjax.masks import length_mask
 from rnnjax.remat import run_in_chunks
@@ -336,7 +337,7 @@ class Stack(nn.Module):
         same_steps = (-2,) if self.variational else ()
         for layer in range(self.num_layers):
             if layer > 0:
-                drop = nn.Dropout(self.dropout, broadcast_dims=same_steps)
+                drop = Dropout(self.dropout, broadcast_dims=same_steps)
                 ys = drop(ys, deterministic=deterministic)
             outputs = []
             for direction in range(directions):

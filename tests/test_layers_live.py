@@ -29,6 +29,7 @@ from rnnjax import (
     to_torch,
     uniform,
 )
+from rnnjax.dropout import Dropout
 
 torch = pytest.importorskip("torch")
 
@@ -134,7 +135,7 @@ def test_dropout_with_the_same_mask(kind, bidirectional, rng):
             seq_lengths,
             deterministic=False,
             rngs={"dropout": jax.random.key(0)},
-            capture_intermediates=lambda module, _: isinstance(module, nn.Dropout),
+            capture_intermediates=lambda module, _: isinstance(module, Dropout),
         )
         (dropped,) = sown["intermediates"]["Dropout_0"]["__call__"]
         return jnp.sum(jnp.sin(ys)), (to_states(carry), ys, dropped)

@@ -1,0 +1,94 @@
+"""Dropout, with random numbers that are drawn fast."""
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+LEVELS = 2**16
+"""One random word of 32 bits decides on two numbers, with 16 bits for each."""
+
+PIECE = 2**19
+"""Random words to draw at once on a CPU, whose caches have to hold them."""
+
+
+class Dropout(nn.Module):
+    r"""Zero with a probability, and what is kept larger for it, ``torch.nn.Dropout``.
+
+    .. math:: y = m \odot x / (1 - p), \qquad m \sim \text{Bernoulli}(1 - p)
+
+    It is Flax's module with faster random numbers: it drops with a probability that is
+    rounded to a multiple of :math:`2^{-16}`, for which half as many are drawn, and it
+    draws them piece by piece. A CPU then takes about a third of the time.
+
+    Attributes:
+        rate: :math:`p`.
+        broadcast_dims: Axes along which one random number is shared by all.
+
+    Args:
+        inputs: ``(*batch, features)``.
+        deterministic: True returns the inputs; False needs ``rngs={"dropout": key}``.
+
+    Returns:
+        An array like ``inputs``.
+
+    Example:
+        >>> drop, ones = Dropout(0.25), jnp.ones((4, 100))
+        >>> rngs = {"dropout": jax.random.key(0)}
+        >>> ys = drop.apply({}, ones, deterministic=False, rngs=rngs)
+        >>> sorted({round(float(y), 4) for y in ys.ravel()})
+        [0.0, 1.3333]
+
+    Source:
+        Srivastava et al., 2014, "Dropout"; ``torch.nn.Dropout``.
+    """
+
+    rate: float
+    broadcast_dims: Sequence[int] = ()
+
+    def __call__(self, inputs: jax.Array, *, deterministic: bool) -> jax.Array:
+        dropped = round(self.rate * LEVELS)
+        if deterministic or dropped == 0:
+            return inputs
+        if dropped == LEVELS:
+            return jnp.zeros_like(inputs)
+        shape = list(inputs.shape)
+        for axis in self.broadcast_dims:
+            shape[axis] = 1
+        kept = draw(self.make_rng("dropout"), tuple(shape)) >= dropped
+        return jnp.where(kept, inputs / (1 - self.rate), 0)
+
+
+def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Random integers of 16 bits, for each row with a key of its own.
+
+    Args:
+        key: What they depend on.
+        shape: ``(rows, ...)``, or ``(features,)``, which is one row.
+
+    Returns:
+        An array of that shape, in uint16.
+
+    Example:
+        >>> numbers = draw(jax.random.key(0), (1000, 8))
+        >>> numbers.dtype.name, int(numbers.min()) < 99, int(numbers.max()) > 65436
+        ('uint16', True, True)
+    """
+    rows, *rest = shape if len(shape) > 1 else (1, *shape)
+    size = math.prod(rest)
+    words = -(-size // 2)
+
+    def row(key):
+        pairs = jax.lax.bitcast_convert_type(jax.random.bits(key, (words,)), jnp.uint16)
+        return pairs.ravel()[:size].reshape(rest)
+
+    def in_pieces(keys):
+        return jax.lax.map(row, keys, batch_size=max(1, PIECE // words))
+
+    in_one = jax.vmap(row)
+    keys = jax.random.split(key, rows)
+    if rows * words <= PIECE:
+        return in_one(keys).reshape(shape)
+    return jax.lax.platform_dependent(keys, cpu=in_pieces, default=in_one)
