@@ -7,10 +7,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnjax import cudnn_loop, time_loop
+from rnnjax import columns_loop, cudnn_loop, time_loop
 from rnnjax.cells import Activation, Carry, Cell, ElmanCell, GRUCell, LSTMCell, hidden
 from rnnjax.dropout import Dropout
-from rnnjax.linear import Initializer, is_tokens
+from rnnjax.linear import Initializer, affine, is_tokens
 from rnnjax.masks import length_mask
 from rnnjax.remat import run_in_chunks
 from rnnjax.time_loop import (
@@ -180,17 +180,22 @@ class Recurrent(nn.Module):
         if not cell.has_pure_update:
             return self._scan(type(cell).step, carry, ih_map(xs), steps)
         static = Static(cell.update, cell.sums_maps, self.reverse, cell.dtype)
+        inputs = Weights(*ih_map.weights(ih_map.num_inputs(xs)))
+        weights = Weights(*cell.hh.weights(cell.features))
         if backend == "cudnn" and cudnn_loop.applies(static, xs, carry):
-            inputs = Weights(*ih_map.weights(ih_map.num_inputs(xs)))
-            weights = Weights(*cell.hh.weights(cell.features))
             carry, ys = cudnn_loop.run(static, inputs, weights, xs, carry, steps.mask)
             return carry, (ys, None)
-        ih = ih_map(xs)
-        weights = Weights(*cell.hh.weights(cell.features))
+        if backend == "scan" and columns_loop.applies(
+            inputs, weights, xs, carry, steps
+        ):
+            run = columns_loop.run
+            carry, carries = run(static, inputs, weights, xs, carry, steps)
+            return carry, (hidden(carries), carries)
         loop: Any = time_loop
         if backend == "pallas":
             # Imported only here: Pallas takes a tenth of a second.
             from rnnjax import pallas_loop as loop
+        ih = affine(xs, inputs.kernel, inputs.bias, cell.dtype)
         carry, carries = loop.recurrence(static, weights, ih, carry, steps)
         return carry, (hidden(carries), carries)
 

@@ -9,6 +9,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rnnjax import GRU, LSTM, Elman, LSTMCarry, layout
 from rnnjax.cells import hidden
+from rnnjax.linear import is_tokens
 from rnnjax.recurrent import Stack
 
 STACKS = {"rnn": Elman, "gru": GRU, "lstm": LSTM}
@@ -34,6 +35,36 @@ def random_params(module, *inputs, seed: int = 0):
     return jax.tree.map(
         lambda leaf: rng.uniform(-0.5, 0.5, leaf.shape).astype(np.float32), shapes
     )
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    """Random numbers."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def results_and_gradients(module, inputs, seq_lengths=None, **masks):
+    """What a module returns, and the gradients of a randomly weighted sum of it.
+
+    The gradients are of the parameters, the inputs (unless they are tokens) and the
+    initial carry, which is not zero.
+    """
+    params = random_params(module, inputs)
+    carry, ys = jax.eval_shape(module.apply, {"params": params}, inputs)
+    initial = jax.tree.map(lambda x: normal(1, *x.shape), carry)
+    leaves, tree = jax.tree.flatten((carry, ys))
+    weights = tree.unflatten([normal(i, *x.shape) for i, x in enumerate(leaves)])
+
+    def run(differentiated, tokens):
+        params, initial, inputs = differentiated
+        inputs = tokens if inputs is None else inputs
+        out = module.apply({"params": params}, inputs, seq_lengths, initial, **masks)
+        parts = jax.tree.map(jnp.vdot, out, weights)
+        return sum(jax.tree.leaves(parts)), out
+
+    floats = None if is_tokens(inputs) else inputs
+    gradient = jax.jit(jax.grad(run, has_aux=True))
+    grads, out = gradient((params, initial, floats), inputs)
+    return out, grads
 
 
 def error(actual, expected) -> float:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close
+from helpers import assert_close, normal
 
 from rnnjax import (
     ElmanCell,
@@ -120,10 +120,6 @@ STEPS = {
     "norm gru": norm_gru_step,
     "norm lstm": norm_lstm_step,
 }
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 @functools.cache

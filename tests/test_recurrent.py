@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import GRADIENTS, assert_close, random_params
+from helpers import GRADIENTS, assert_close, normal, random_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
@@ -46,10 +46,6 @@ some_stacks = pytest.mark.parametrize("name", ["gru", "projection"])
 lengths = st.lists(st.integers(0, TIME), min_size=BATCH, max_size=BATCH).map(np.array)
 seeds = st.integers(0, 2**32 - 1)
 examples = settings(max_examples=25, deadline=None, database=None)
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 @functools.cache
