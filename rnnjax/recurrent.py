@@ -44,7 +44,8 @@ class Recurrent(nn.Module):
         backend: What runs the steps; parameters, call and results are the same.
 
             - ``"scan"``: a scan, with the derivative of all steps stated at once, see
-              :mod:`rnnjax.time_loop`.
+              :mod:`rnnjax.time_loop`; of wide layers on a CPU, with the rows of the
+              batch as columns, see :mod:`rnnjax.columns_loop`.
             - ``"reference"``: ``nn.scan`` over ``cell(carry, x)``, against which the
               others are tested.
             - ``"pallas"``: a kernel for TPUs, of an LSTM without projection or a GRU,

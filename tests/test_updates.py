@@ -198,12 +198,24 @@ def at_step(step, tx):
     return optax.conditionally_transform(tx, lambda count: count == step)
 
 
-def test_is_finite():
-    largest = jnp.finfo(jnp.float32).max
-    tree = {"a": jnp.array([0.0, -largest, largest, 1e-45]), "b": jnp.ones((2, 3))}
-    assert is_finite(tree)
-    for bad in (jnp.nan, -jnp.nan, jnp.inf, -jnp.inf):
-        assert not is_finite(tree | {"b": tree["b"].at[1, 2].set(bad)})
+@pytest.mark.usefixtures("optimised")
+def test_is_finite(rng):
+    """Compiled, wherever the bad number is; the largest and smallest numbers are good."""
+    check = jax.jit(is_finite)
+    shapes = {"a": (), "b": (5,), "c": (3, 4), "d": (2, 3, 4), "e": (300, 70)}
+    limits = np.finfo(np.float32)
+    good = {
+        name: np.where(rng.random(shape) < 0.5, limits.max, -limits.max).astype("f")
+        for name, shape in shapes.items()
+    }
+    good["f"] = np.array([limits.smallest_subnormal, 0, -0.0], np.float32)
+    assert check(good)
+    for name, leaf in good.items():
+        for bad in (np.nan, np.inf, -np.inf):
+            for place in {0, leaf.size // 2, leaf.size - 1}:
+                spoilt = leaf.copy()
+                spoilt.flat[place] = bad
+                assert not check(good | {name: spoilt}), (name, bad, place)
 
 
 def test_updates_with_large_gradients_are_left_out_and_counted():

@@ -228,8 +228,11 @@ class Trainer(NamedTuple):
 
 def is_finite(tree: Any) -> jax.Array:
     """Whether all numbers of a tree are."""
-    leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
-    return jnp.stack(leaves).all()
+    # 0 times anything else is NaN, and a product is what a CPU has the fastest code for:
+    # jnp.isfinite(leaf).all() took a third of an update of the blog's GRU.
+    leaves = map(jnp.atleast_1d, jax.tree.leaves(tree))
+    sums = [jnp.sum(jnp.tensordot(jnp.zeros(len(x)), x, axes=1)) for x in leaves]
+    return jnp.isfinite(sum(sums))
 
 
 def repeat_while_good(
