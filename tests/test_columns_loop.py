@@ -58,8 +58,9 @@ def assert_as_reference(recurrent, calls, *args, gradients=GRADIENTS, **masks):
     assert_close(grads, expected[1], gradients)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    ("name", "reverse"), [("elman", True), ("gru", False), ("lstm", True)]
+)
 def test_padded_vectors(name, reverse, small):
     inputs = normal(0, len(LENGTHS), TIME, INPUTS)
     recurrent = Recurrent(CELLS[name], reverse=reverse)
