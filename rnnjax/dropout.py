@@ -81,8 +81,9 @@ def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     words = -(-size // 2)
 
     def row(key):
-        pairs = jax.lax.bitcast_convert_type(jax.random.bits(key, (words,)), jnp.uint16)
-        return pairs.ravel()[:size].reshape(rest)
+        both = jax.random.bits(key, (words,))
+        halves = jnp.concatenate([both >> 16, both & (LEVELS - 1)])
+        return halves[:size].astype(jnp.uint16).reshape(rest)
 
     def in_pieces(keys):
         return jax.lax.map(row, keys, batch_size=max(1, PIECE // words))
