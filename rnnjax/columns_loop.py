@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from rnnjax import time_loop
 from rnnjax.cells import Carry, hidden, joined
 from rnnjax.linear import affine, is_tokens
-from rnnjax.time_loop import Static, Steps, Weights, recur
+from rnnjax.time_loop import Static, Steps, Weights, begin, hold, recur
 
 # Where it was faster, measured on two cores (PERFORMANCE.md): the kernel no longer fits
 # the fast caches, the rows are a matrix and not a vector, and the steps are enough to
@@ -76,19 +76,13 @@ def run(
         return time_loop.recurrence(static, hh, maps, carry, steps)
 
     def by_columns(ih, hh, xs, carry, steps):
-        num_axes = hidden(carry).ndim - 1
-        batch = hidden(carry).shape[:-1]
-
-        def one_axis(x, begin):
-            rest = x.shape[begin + num_axes :]
-            return x.reshape(*x.shape[:begin], math.prod(batch), *rest)
-
-        def all_axes(x):
-            return x.reshape(*x.shape[:-2], *batch, x.shape[-1])
-
-        xs, steps = jax.tree.map(lambda x: one_axis(x, 1), (xs, steps))
-        carry = jax.tree.map(lambda x: one_axis(x, 0), carry)
-        return jax.tree.map(all_axes, recurrence(static, ih, hh, xs, carry, steps))
+        time, *batch = xs.shape[: hidden(carry).ndim]
+        rows = math.prod(batch)
+        xs = xs.reshape(time, rows, *xs.shape[1 + len(batch) :])
+        carry = jax.tree.map(lambda x: x.reshape(rows, -1), carry)
+        steps = jax.tree.map(lambda x: x.reshape(time, 1, rows), steps)
+        results = _recurrence(static, ih, hh, xs, carry, steps)
+        return jax.tree.map(lambda x: x.reshape(*x.shape[:-2], *batch, -1), results)
 
     # The choice is made when the program is compiled, perhaps for another device.
     return jax.lax.platform_dependent(
@@ -97,22 +91,8 @@ def run(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def recurrence(
-    static: Static,
-    ih: Weights,
-    hh: Weights,
-    xs: jax.Array,
-    carry: Carry,
-    steps: Steps,
-) -> tuple[Carry, Carry]:
-    """What :func:`run` does, by columns, of a batch with one axis and without nudge.
-
-    Args:
-        static, ih, hh, xs, carry, steps: As there.
-
-    Returns:
-        As there.
-    """
+def _recurrence(static, ih, hh, xs, carry, steps):
+    """What ``run`` does, of a batch with one axis, and masks ``(time, 1, batch)``."""
     last, (carries, _, _) = _forward(static, ih, hh, xs, carry, steps)
     return last, carries
 
@@ -125,12 +105,12 @@ def _forward(static, ih, hh, xs, carry, steps):
 
     def step(carry, xs):
         x, (mask, reset, _) = xs
-        before = _begin(reset, carry)
+        before = begin(reset, carry)
         x = jax.nn.one_hot(x, ih.kernel.shape[1], axis=0) if is_tokens(x) else x.T
         of_x, of_h = _map(static, ih, x), _map(static, hh, hidden(before))
         maps = joined(static.sums_maps, of_x, of_h)
         new, update_dot = jax.linearize(update, before, *maps)
-        carry = _hold(mask, new, before)
+        carry = hold(mask, new, before)
         return carry, (_turned(carry), hidden(before).T, update_dot)
 
     first = _turned(carry)
@@ -138,7 +118,7 @@ def _forward(static, ih, hh, xs, carry, steps):
     return _turned(last), outputs
 
 
-@recurrence.defjvp
+@_recurrence.defjvp
 def _recurrence_jvp(static, primals, tangents):
     ih, hh, xs, carry, steps = primals
     ih_dot, hh_dot, xs_dot, carry_dot, _ = tangents
@@ -146,11 +126,11 @@ def _recurrence_jvp(static, primals, tangents):
     def step_dot(carry_dot, xs):
         update_dot, maps_dot, (mask, reset, _) = xs
         *others_dot, last_dot = _turned(maps_dot)
-        before_dot = _begin(reset, carry_dot)
+        before_dot = begin(reset, carry_dot)
         # Stated so that its transpose, of the backward pass, is kernel @ gradient.
         last_dot += _product(static, hh.kernel, hidden(before_dot), contracted=0)
         new_dot = update_dot(before_dot, *others_dot, last_dot)
-        carry_dot = _hold(mask, new_dot, before_dot)
+        carry_dot = hold(mask, new_dot, before_dot)
         return carry_dot, _turned(carry_dot)
 
     last, (carries, h_before, update_dot) = _forward(static, ih, hh, xs, carry, steps)
@@ -161,13 +141,10 @@ def _recurrence_jvp(static, primals, tangents):
     _, inputs_dot = jax.jvp(linear, (flat, ih), (xs_dot.reshape(flat.shape), ih_dot))
     maps_dot = joined(static.sums_maps, inputs_dot, recur(static, hh_dot, h_before))
     maps_dot = tuple(x.reshape(*xs.shape[:2], -1) for x in maps_dot)
-    dots = jax.lax.scan(
-        step_dot,
-        _turned(carry_dot),
-        (update_dot, maps_dot, steps),
-        reverse=static.reverse,
+    dots = (update_dot, maps_dot, steps)
+    last_dot, carries_dot = jax.lax.scan(
+        step_dot, _turned(carry_dot), dots, reverse=static.reverse
     )
-    last_dot, carries_dot = dots
     return (last, carries), (_turned(last_dot), carries_dot)
 
 
@@ -188,18 +165,6 @@ def _product(static, matrix, columns, contracted):
     return jax.lax.dot_general(
         matrix, columns, axes, preferred_element_type=jnp.float32
     )
-
-
-def _begin(reset, carry):
-    if reset is None:
-        return carry
-    return jax.tree.map(lambda x: jnp.where(reset, 0, x), carry)
-
-
-def _hold(mask, new, old):
-    if mask is None:
-        return new
-    return jax.tree.map(functools.partial(jnp.where, mask), new, old)
 
 
 def _turned(carry):

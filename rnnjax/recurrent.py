@@ -186,9 +186,8 @@ class Recurrent(nn.Module):
         if backend == "cudnn" and cudnn_loop.applies(static, xs, carry):
             carry, ys = cudnn_loop.run(static, inputs, weights, xs, carry, steps.mask)
             return carry, (ys, None)
-        if backend == "scan" and columns_loop.applies(
-            inputs, weights, xs, carry, steps
-        ):
+        wide = columns_loop.applies(inputs, weights, xs, carry, steps)
+        if wide and backend != "pallas":
             run = columns_loop.run
             carry, carries = run(static, inputs, weights, xs, carry, steps)
             return carry, (hidden(carries), carries)

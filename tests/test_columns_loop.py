@@ -1,6 +1,7 @@
 """The loop by columns, for wide layers on a CPU, gives what plain scans give."""
 
 import functools
+import operator
 import re
 
 import jax
@@ -37,13 +38,13 @@ def small(monkeypatch):
     """Small layers run by columns; whether they did is what this counts."""
     for name in ("FEWEST_WEIGHTS", "FEWEST_ROWS", "FEWEST_STEPS"):
         monkeypatch.setattr(columns_loop, name, 1)
-    calls, recurrence = [], columns_loop.recurrence
+    calls, recurrence = [], columns_loop._recurrence
 
     def counted(*args):
         calls.append(args)
         return recurrence(*args)
 
-    monkeypatch.setattr(columns_loop, "recurrence", counted)
+    monkeypatch.setattr(columns_loop, "_recurrence", counted)
     return calls
 
 
@@ -102,7 +103,7 @@ def test_each_with_weights_of_its_own_under_vmap(small):
     grads = jax.jit(jax.vmap(gradient))(params, inputs)
     assert small
     one_by_one = [
-        jax.jit(gradient)(*jax.tree.map(lambda x: x[i], (params, inputs)))  # noqa: B023
+        jax.jit(gradient)(*jax.tree.map(operator.itemgetter(i), (params, inputs)))
         for i in range(2)
     ]
     assert_close(grads, jax.tree.map(lambda *xs: np.stack(xs), *one_by_one), GRADIENTS)
@@ -133,8 +134,9 @@ def test_forward_mode_and_second_derivatives(small):
 def test_where_it_applies():
     """To wide layers, several rows, enough steps; not to many tokens or a look inside."""
 
-    def applies(features, shape, vocab_size=None, **collections):
-        recurrent = Recurrent(LSTMCell(features, vocab_size=vocab_size))
+    def applies(features, shape, vocab_size=None, backend="scan", **collections):
+        cell = LSTMCell(features, vocab_size=vocab_size)
+        recurrent = Recurrent(cell, backend=backend)
         dtype = jnp.float32 if vocab_size is None else jnp.int32
         inputs = jax.ShapeDtypeStruct(shape, dtype)
         params = jax.eval_shape(recurrent.init, jax.random.key(0), inputs)
@@ -143,6 +145,8 @@ def test_where_it_applies():
 
     assert applies(512, (4, 8, 3))
     assert applies(512, (2, 2, 8, 3))
+    assert applies(512, (4, 8, 3), backend="cudnn")  # Which a CPU has not.
+    assert not applies(512, (4, 8, 3), backend="reference")
     assert not applies(511, (4, 8, 3))
     assert not applies(512, (3, 8, 3))
     assert not applies(512, (8, 3))

@@ -209,13 +209,14 @@ def test_is_finite(rng):
         for name, shape in shapes.items()
     }
     good["f"] = np.array([limits.smallest_subnormal, 0, -0.0], np.float32)
-    assert check(good)
+    assert check(good) and is_finite(good)
     for name, leaf in good.items():
-        for bad in (np.nan, np.inf, -np.inf):
+        for bad in (np.nan, -np.nan, np.inf, -np.inf):
             for place in {0, leaf.size // 2, leaf.size - 1}:
                 spoilt = leaf.copy()
                 spoilt.flat[place] = bad
                 assert not check(good | {name: spoilt}), (name, bad, place)
+    assert not is_finite(good | {"e": spoilt})
 
 
 def test_updates_with_large_gradients_are_left_out_and_counted():
