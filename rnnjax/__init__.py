@@ -9,8 +9,6 @@ from rnnjax.cells import GRUCell as GRUCell
 from rnnjax.cells import LSTMCarry as LSTMCarry
 from rnnjax.cells import LSTMCell as LSTMCell
 from rnnjax.cells import SumCell as SumCell
-from rnnjax.flax_weights import from_flax as from_flax
-from rnnjax.flax_weights import to_flax as to_flax
 from rnnjax.initializers import per_gate as per_gate
 from rnnjax.linear import Linear as Linear
 from rnnjax.linear import uniform as uniform
@@ -24,8 +22,10 @@ from rnnjax.recurrent import GRU as GRU
 from rnnjax.recurrent import LSTM as LSTM
 from rnnjax.recurrent import Elman as Elman
 from rnnjax.recurrent import Recurrent as Recurrent
-from rnnjax.torch_weights import from_torch as from_torch
-from rnnjax.torch_weights import layout as layout
-from rnnjax.torch_weights import to_torch as to_torch
+from rnnjax.weights.flax import from_flax as from_flax
+from rnnjax.weights.flax import to_flax as to_flax
+from rnnjax.weights.torch import from_torch as from_torch
+from rnnjax.weights.torch import layout as layout
+from rnnjax.weights.torch import to_torch as to_torch
 
 __version__ = "0.1.0"

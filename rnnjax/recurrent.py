@@ -7,13 +7,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnjax import columns_loop, cudnn_loop, time_loop
 from rnnjax.cells import Activation, Carry, Cell, ElmanCell, GRUCell, LSTMCell, hidden
 from rnnjax.dropout import Dropout
 from rnnjax.linear import Initializer, affine, is_tokens
-from rnnjax.masks import length_mask
-from rnnjax.remat import run_in_chunks
-from rnnjax.time_loop import (
+from rnnjax.loops import columns as columns_loop
+from rnnjax.loops import cudnn as cudnn_loop
+from rnnjax.loops import scan as time_loop
+from rnnjax.loops.remat import run_in_chunks
+from rnnjax.loops.scan import (
     Static,
     Steps,
     Weights,
@@ -22,6 +23,7 @@ from rnnjax.time_loop import (
     nudged,
     select,
 )
+from rnnjax.masks import length_mask
 
 Backend = Literal["scan", "reference", "pallas", "cudnn"]
 """What runs the steps of a layer, see :class:`Recurrent`."""
@@ -40,18 +42,18 @@ class Recurrent(nn.Module):
             ``cell(carry, x) -> (carry, y)`` and ``cell.initialize_carry(key, shape)``.
         reverse: Run from the end to the beginning.
         remat: Compute the steps a second time in the backward pass instead of keeping
-            what they made, see :mod:`rnnjax.remat`: for sequences that do not fit.
+            what they made, see :mod:`rnnjax.loops.remat`: for sequences that do not fit.
         backend: What runs the steps; parameters, call and results are the same.
 
             - ``"scan"``: a scan, with the derivative of all steps stated at once, see
-              :mod:`rnnjax.time_loop`; of wide layers on a CPU, with the rows of the
-              batch as columns, see :mod:`rnnjax.columns_loop`.
+              :mod:`rnnjax.loops.scan`; of wide layers on a CPU, with the rows of the
+              batch as columns, see :mod:`rnnjax.loops.columns`.
             - ``"reference"``: ``nn.scan`` over ``cell(carry, x)``, against which the
               others are tested.
             - ``"pallas"``: a kernel for TPUs, of an LSTM without projection or a GRU,
-              see :mod:`rnnjax.pallas_loop`; not with ``reset``.
+              see :mod:`rnnjax.loops.pallas`; not with ``reset``.
             - ``"cudnn"``: cuDNN's LSTM for NVIDIA's GPUs, without projection and in
-              float32, see :mod:`rnnjax.cudnn_loop`; not with ``mask``, ``reset`` or
+              float32, see :mod:`rnnjax.loops.cudnn`; not with ``mask``, ``reset`` or
               intermediates.
 
             One that does not apply, to the device or to what is asked for, is
@@ -194,7 +196,7 @@ class Recurrent(nn.Module):
         loop: Any = time_loop
         if backend == "pallas":
             # Imported only here: Pallas takes a tenth of a second.
-            from rnnjax import pallas_loop as loop
+            from rnnjax.loops import pallas as loop
         ih = affine(xs, inputs.kernel, inputs.bias, cell.dtype)
         carry, carries = loop.recurrence(static, weights, ih, carry, steps)
         return carry, (hidden(carries), carries)

@@ -1,10 +1,10 @@
 """Drawing text from a language model, one compiled loop for all of it.
 
 A model is called as ``model.apply({"params": params}, tokens, carry) -> (carry,
-logits)``, such as :class:`rnnjax.models.CharLM`. :func:`read` takes in a prompt,
+logits)``, such as :class:`rnnjax.lessons.CharLM`. :func:`read` takes in a prompt,
 :func:`generate` goes on from there, as often as wanted:
 
-    >>> from rnnjax.models import CharLM
+    >>> from rnnjax.lessons import CharLM
     >>> model = CharLM(vocab_size=5, hidden_size=4, mlp_size=6)
     >>> prompt = jnp.array([[0, 3, 1]])
     >>> params = model.init(jax.random.key(0), prompt)["params"]

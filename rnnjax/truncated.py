@@ -82,7 +82,7 @@ def zero_carry(model: nn.Module, batch: tuple[int, ...]) -> Carry:
         What the first window starts from.
 
     Example:
-        >>> from rnnjax.models import CharLM
+        >>> from rnnjax.lessons import CharLM
         >>> (carry,) = zero_carry(CharLM(vocab_size=5, hidden_size=4), (2,))
         >>> carry.h.shape
         (2, 4)
@@ -104,7 +104,7 @@ def window_losses(
     """Read one window; each token predicts the next.
 
     Args:
-        model: A language model, such as :class:`rnnjax.models.CharLM`.
+        model: A language model, such as :class:`rnnjax.lessons.CharLM`.
         params: Its parameters.
         carry: What the window before left; no gradient goes into it. None is zeros.
         tokens: ``(*batch, length + 1)``.
@@ -117,7 +117,7 @@ def window_losses(
         what the next window starts from.
 
     Example:
-        >>> from rnnjax.models import CharLM
+        >>> from rnnjax.lessons import CharLM
         >>> model = CharLM(vocab_size=5, hidden_size=4, mlp_size=6)
         >>> tokens = jnp.array([[0, 1, 2, 3, 4, 0, 1]])
         >>> params = model.init(jax.random.key(0), tokens)["params"]

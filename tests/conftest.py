@@ -55,5 +55,5 @@ def optimised():
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Runs without their pictures, which take half of a small run's time."""
-    monkeypatch.setattr("train.outcome.draw", lambda *args: None)
-    monkeypatch.setattr("train.charlm_outcome.draw", lambda *args: None)
+    monkeypatch.setattr("train.names.finish.draw", lambda *args: None)
+    monkeypatch.setattr("train.charlm.finish.draw", lambda *args: None)

@@ -15,24 +15,19 @@ from helpers import assert_close, normal, random_params, results_and_gradients
 from jax import export
 from jax.experimental import rnn
 
-from rnnjax import (
-    GRU,
-    LSTM,
-    Elman,
-    GRUCell,
-    LSTMCell,
-    Recurrent,
-    cudnn_loop,
-    equations,
-    pallas_kernels,
-)
-from rnnjax.models import CharLM
-from rnnjax.time_loop import Static
-from train import charlm, charlm_task, names, streams
+from rnnjax import GRU, LSTM, Elman, GRUCell, LSTMCell, Recurrent, equations
+from rnnjax.lessons import CharLM
+from rnnjax.loops import cudnn as cudnn_loop
+from rnnjax.loops import pallas_kernels
+from rnnjax.loops.scan import Static
+from train.charlm import __main__ as charlm
+from train.charlm import task as charlm_task
+from train.charlm import text as streams
 from train.cli import InputError
 from train.datasets import SAMPLE_NAMES, load_names
-from train.devices import make_layout
-from train.task import make_task
+from train.names import __main__ as names
+from train.names.task import make_task
+from train.runs.devices import make_layout
 
 TIME, INPUTS, FEATURES = 4, 3, 5
 VALUES, GRADIENTS = 1e-5, 1e-4
@@ -254,7 +249,7 @@ print(jax.jit(jax.grad(loss)).lower(*args).compile().as_text())
     importlib.util.find_spec("libtpu") is None, reason="needs libtpu, the TPU compiler"
 )
 def test_kernels_compile_for_a_tpu():
-    from train.tpu_compile import ENVIRONMENT
+    from train.bench.tpu.compile import ENVIRONMENT
 
     program = subprocess.run(
         [sys.executable, "-c", COMPILE],

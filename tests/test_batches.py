@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from rnnjax.text import LETTERS_57, Vocabulary
-from train import batches as plans
-from train.splits import Examples
+from train.names import batches as plans
+from train.names.splits import Examples
 
 VOCABULARY = Vocabulary(LETTERS_57)
 NAMES = ["a", "bb", "ccc", "dddd", "ee", "ffffff", "g", "hhh", "ii", "jjjjj", "k"]

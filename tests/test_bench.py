@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from rnnjax import LSTMCell, Recurrent
-from train import bench, measuring
+from train.bench import __main__ as bench
+from train.bench import measuring
+from train.bench.peers import __main__ as peers_main
+from train.bench.peers import rows
+from train.bench.peers.rows import OURS, ROWS, Contestant, Options, Row
+from train.bench.peers.work import layer_work, names_work, sample_work, text_work
 from train.cli import InputError, run
 from train.datasets import SAMPLE_NAMES, SAMPLE_SCRIPT, load_names
-from train.peers import __main__ as peers_main
-from train.peers import rows
-from train.peers.rows import OURS, ROWS, Contestant, Options, Row
-from train.peers.work import layer_work, names_work, sample_work, text_work
 
 TINY_TEXT = {
     "hidden_size": 12,
@@ -119,7 +120,7 @@ def tiny_row(monkeypatch):
         product=(2, 3, 5),
     )
     monkeypatch.setattr(measuring, "SQUARE", (2, 3, 5))
-    monkeypatch.setitem(sys.modules, "train.peers.test", sys.modules[__name__])
+    monkeypatch.setitem(sys.modules, "train.bench.peers.test", sys.modules[__name__])
     monkeypatch.setitem(rows.PACKAGES, "torch", "pip install torch")
     monkeypatch.setattr(rows, "is_installed", lambda package: package is None)
     monkeypatch.setitem(ROWS, "tiny", row)
@@ -324,7 +325,7 @@ def test_table_has_a_column_for_everything():
 
 def test_lesson_programs_train_on_the_sample(tmp_path):
     pytest.importorskip("torch")
-    from train.peers import lesson_program
+    from train.bench.peers import lesson_program
 
     for lesson in ("workshop", "blog"):
         assert lesson_program.train(lesson, SAMPLE_NAMES, 2) > 0

@@ -12,26 +12,24 @@ import pytest
 from helpers import assert_close, from_states, under
 
 from rnnjax import from_torch, to_torch, truncated
-from rnnjax.models import CharLM
+from rnnjax.lessons import CharLM
 from rnnjax.sampling import Choice, generate, read, sample_keys
 from rnnjax.truncated import zero_carry
-from train import (
-    charlm,
-    charlm_config,
-    charlm_evaluation,
-    charlm_outcome,
-    charlm_task,
-    charlm_training,
-    streams,
-)
 from train import likelihood as likelihoods
-from train.checkpoint import Checkpoints
+from train.charlm import __main__ as charlm
+from train.charlm import evaluate as charlm_evaluation
+from train.charlm import finish as charlm_outcome
+from train.charlm import settings as charlm_config
+from train.charlm import task as charlm_task
+from train.charlm import text as streams
+from train.charlm import update as charlm_training
+from train.charlm.text import Text, join_lines, survey, tokenize
 from train.cli import InputError, Stopped
-from train.interruption import Interruption
 from train.likelihood import crop_loss, likelihood
 from train.recipes import build_model
-from train.run_directory import RunDirectory
-from train.streams import Text, join_lines, survey, tokenize
+from train.runs.checkpoint import Checkpoints
+from train.runs.directory import RunDirectory
+from train.runs.interruption import Interruption
 
 REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "lab_lstm.npz"))
 TOKENS = np.concatenate([REFERENCE["tokens"], REFERENCE["targets"][..., -1:]], axis=-1)

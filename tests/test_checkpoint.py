@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.checkpoint import MANIFEST, Checkpoints
 from train.cli import InputError
+from train.runs.checkpoint import MANIFEST, Checkpoints
 
 CONFIG = {"config": {"recipe": "blog", "epochs": 2}, "alphabet": "abc"}
 
@@ -193,7 +193,7 @@ def test_another_configuration_is_refused_but_for_the_length(saved):
 
 
 def test_a_save_that_fails_leaves_the_others(saved, monkeypatch):
-    from train import checkpoint
+    from train.runs import checkpoint
 
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -12,8 +12,10 @@ from types import SimpleNamespace
 import pytest
 from tqdm import tqdm
 
-from train import charlm, cli, names
+from train import cli
+from train.charlm import __main__ as charlm
 from train.completion import PROGRAMS
+from train.names import __main__ as names
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -144,7 +146,7 @@ def test_help_has_colours_only_on_a_terminal_that_wants_them(monkeypatch, capsys
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_help_of_every_program(name, monkeypatch, capsys):
-    program = importlib.import_module(f"train.{name}")
+    program = cli.load_program(name)
     assert (
         run(
             monkeypatch,
@@ -189,8 +191,9 @@ def test_help_has_each_recipes_own_value(monkeypatch, capsys):
 
 def test_every_program_is_known():
     found = {
-        path.stem
-        for path in (ROOT / "train").glob("*.py")
+        path.parent.name if path.stem == "__main__" else path.stem
+        for pattern in ("*.py", "*/__main__.py")
+        for path in (ROOT / "train").glob(pattern)
         if "\nif __name__ ==" in path.read_text(encoding="utf-8")
     }
     assert found == set(PROGRAMS)

@@ -10,15 +10,8 @@ import numpy as np
 import pytest
 from helpers import assert_close, normal, random_params, results_and_gradients
 
-from rnnjax import (
-    ElmanCell,
-    GRUCell,
-    LSTMCarry,
-    LSTMCell,
-    Recurrent,
-    SumCell,
-    columns_loop,
-)
+from rnnjax import ElmanCell, GRUCell, LSTMCarry, LSTMCell, Recurrent, SumCell
+from rnnjax.loops import columns as columns_loop
 
 TIME, INPUTS, FEATURES, VOCAB = 4, 3, 6, 5
 VALUES, GRADIENTS = 1e-5, 1e-4

@@ -11,11 +11,11 @@ import pytest
 from helpers import random_params
 
 from rnnjax import GRU, LSTM, Elman
-from rnnjax.models import AttentionClassifier
-from train import batches as plans
-from train.hlo import Module
-from train.training import piece_of, update_many
-from train.updates import Trainer, cross_entropy
+from rnnjax.lessons import AttentionClassifier
+from train.bench.tpu.hlo import Module
+from train.names import batches as plans
+from train.names.training import piece_of, update_many
+from train.names.update import Trainer, cross_entropy
 
 # No two alike, so that a shape says what a product is.
 BATCH, TIME, VOCAB, FEATURES = 3, 11, 13, 7

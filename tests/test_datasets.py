@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train import datasets, fetch
+from train import datasets
 from train.cli import InputError
+from train.fetch import __main__ as fetch
 
 GREEK = b"Adamidis\nAdamou\nVlahos\n"
 IRISH = "Ó Briain\nÓ Dónaill\n".encode()

@@ -9,8 +9,8 @@ import pytest
 
 from tests.campaign.programs import ROOT
 from train.cli import InputError
-from train.devices import Devices, make_layout
-from train.names import Config
+from train.names.__main__ import Config
+from train.runs.devices import Devices, make_layout
 
 # A row's state that is kept, and dropout; replicas; a text.
 NAMES = ["binary rnn", "binary linear x 4", "lab lstm"]

@@ -12,9 +12,9 @@ import pytest
 from tests.campaign import programs
 from tests.campaign.pair import Pair
 from tests.campaign.programs import SAMPLE, Program
-from train import distributed
 from train.cli import InputError
-from train.devices import Devices
+from train.runs import distributed
+from train.runs.devices import Devices
 
 STEPS = 28
 """Updates of an epoch."""

@@ -31,10 +31,12 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 import rnnjax
-from train import charlm, names
+from train import cli
+from train.charlm import __main__ as charlm
 from train.cli import run
+from train.names import __main__ as names
 from train.recipes import SETTINGS, models_of
-from train.run_directory import default_path
+from train.runs.directory import default_path
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -97,8 +99,10 @@ def do(command: Command, kept: Path) -> None:
 
 def run_program(module: str, flags: list[str], kept: Path) -> None:
     """Run a program in this process: its own parser, its own errors, less work."""
-    path = f"{module}.__main__" if module == "tests.campaign" else module
-    program = importlib.import_module(path)
+    if module == "tests.campaign":
+        program = importlib.import_module("tests.campaign.__main__")
+    else:
+        program = cli.load_program(module.removeprefix("train."))
 
     def main(config):
         if getattr(config, "distributed", None) or getattr(config, "devices", None):

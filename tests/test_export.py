@@ -15,8 +15,8 @@ import untrained
 from rnnjax.truncated import zero_carry
 from train import export, predict, sample
 from train.cli import InputError
-from train.evaluation import forward
-from train.run_directory import RunDirectory
+from train.names.evaluate import forward
+from train.runs.directory import RunDirectory
 
 # What somebody does who has JAX and the two files.
 WITHOUT_RNNJAX = """

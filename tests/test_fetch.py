@@ -22,8 +22,9 @@ from pathlib import Path
 
 import pytest
 
-from train import cli, fetch
+from train import cli
 from train.cli import InputError
+from train.fetch import __main__ as fetch
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "data/names/"

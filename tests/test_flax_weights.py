@@ -7,15 +7,7 @@ import numpy as np
 import pytest
 from helpers import GRADIENTS, assert_close, random_params
 
-from rnnjax import (
-    ElmanCell,
-    GRUCell,
-    LSTMCell,
-    Recurrent,
-    SumCell,
-    from_flax,
-    to_flax,
-)
+from rnnjax import ElmanCell, GRUCell, LSTMCell, Recurrent, SumCell, from_flax, to_flax
 
 PAIRS = {
     "simple": (nn.SimpleCell(5), ElmanCell(5)),

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from train import growth
+from train.bench import growth
+from train.bench.growth import Axis, Point
 from train.cli import InputError
-from train.growth import Axis, Point
 
 
 def test_made_up_names(tmp_path):

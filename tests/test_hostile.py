@@ -18,9 +18,11 @@ from campaign.fuzz import obeyed
 from campaign.results import Plan
 from safetensors.numpy import save
 
-from train import convert, names, predict, training
-from train.checkpoint import Checkpoints
-from train.run_directory import RunDirectory
+from train import convert, predict
+from train.names import __main__ as names
+from train.names import training
+from train.runs.checkpoint import Checkpoints
+from train.runs.directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "linear"
@@ -90,7 +92,7 @@ def test_the_search_finds(source):
 def whole(tmp_path_factory):
     """A small run; without pictures, which take half of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.outcome.draw", lambda *args: None)
+        patch.setattr("train.names.finish.draw", lambda *args: None)
         return saved.train(tmp_path_factory.mktemp("hostile") / "run", MODEL)
 
 

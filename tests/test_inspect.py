@@ -27,11 +27,13 @@ from rnnjax import (
 )
 from rnnjax.cells import hidden
 from rnnjax.text import Vocabulary
-from train import gate_plots, inspect, predict
+from train import predict
 from train.cli import InputError
+from train.inspect import __main__ as inspect
+from train.inspect import plots as gate_plots
+from train.inspect.traces import trace
 from train.recipes import build_model
-from train.run_directory import RunDirectory
-from train.traces import trace
+from train.runs.directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH, TIME, INPUT, FEATURES = 3, 5, 4, 6

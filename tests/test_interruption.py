@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from train.interruption import SIGNALS, Interruption, interruptible
+from train.runs.interruption import SIGNALS, Interruption, interruptible
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,7 +41,7 @@ def test_a_signal_in_the_middle_of_an_agreement_counts_at_the_next(monkeypatch):
         stop.signal = signal.SIGTERM  # Too late for what this process has answered.
         return number
 
-    monkeypatch.setattr("train.interruption.highest", all_answer)
+    monkeypatch.setattr("train.runs.interruption.highest", all_answer)
     assert not stop.should_stop(1)
     assert stop.should_stop(2)
 
@@ -77,7 +77,7 @@ PROGRAM = """
 import hashlib
 from dataclasses import dataclass
 from train.cli import run
-from train.interruption import interruptible
+from train.runs.interruption import interruptible
 
 @dataclass
 class Config:

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from rnnjax import from_torch, to_torch
-from train.batches import Batches
+from train.names.batches import Batches
+from train.names.task import make_optimizer
+from train.names.update import State, Trainer, double_softmax
 from train.recipes import SETTINGS, build_model
-from train.task import make_optimizer
-from train.updates import State, Trainer, double_softmax
 
 REFERENCE = Path(__file__).parent / "reference"
 CASES = [case for case in SETTINGS if case[0] != "best"]

@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
-from train import measuring
+from train.bench import measuring
+from train.bench.measuring import Spread
 from train.cli import InputError
-from train.measuring import Spread
 
 
 class FakeClock:

@@ -11,13 +11,15 @@ import pytest
 from campaign import programs
 from safetensors.numpy import load_file
 
-from train import names, predict, training
-from train.checkpoint import Checkpoints
+from train import predict
 from train.cli import InputError, Stopped
 from train.datasets import load_names
+from train.names import __main__ as names
+from train.names import training
+from train.names.task import make_task
 from train.recipes import SETTINGS, models_of
-from train.run_directory import open_trained
-from train.task import make_task
+from train.runs.checkpoint import Checkpoints
+from train.runs.directory import open_trained
 
 ROOT = Path(__file__).parents[1]
 # All of one length: one bucket, one compilation.

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import untrained
 
-from rnnjax import models
+from rnnjax import lessons as models
 from rnnjax.text import SPELLINGS, to_alphabet, transliterate
-from train import page, predict, sample
+from train import predict, sample
 from train.cli import InputError, printable
 from train.datasets import load_names
+from train.page import __main__ as page
 from train.recipes import SETTINGS
-from train.run_directory import RunDirectory, open_trained
+from train.runs.directory import RunDirectory, open_trained
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = load_names(ROOT / "data" / "sample" / "names")

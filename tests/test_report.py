@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from train import charlm, names, predict, report
-from train.charts import MOST_POINTS, Curve, Point, chart
+from train import predict
+from train.charlm import __main__ as charlm
 from train.cli import InputError
 from train.datasets import load_names
-from train.findings import find
-from train.run_directory import open_trained
-from train.task import make_task
+from train.names import __main__ as names
+from train.names.task import make_task
+from train.report import __main__ as report
+from train.report.charts import MOST_POINTS, Curve, Point, chart
+from train.report.findings import find
+from train.runs.directory import open_trained
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "base", "embed", "source"}
 

@@ -12,9 +12,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from rnnjax.models import JointClassifier
+from rnnjax.lessons import JointClassifier
 from train.cli import InputError
-from train.run_directory import UNFINISHED, RunDirectory, write_json, write_text
+from train.runs.directory import UNFINISHED, RunDirectory, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = {
@@ -133,7 +133,7 @@ def test_what_a_killed_process_leaves_is_removed(run, tmp_path):
 def test_two_runs_cannot_share_a_directory(run):
     program = (
         "import sys\nfrom pathlib import Path\n"
-        "from train.run_directory import RunDirectory\n"
+        "from train.runs.directory import RunDirectory\n"
         "with RunDirectory(Path(sys.argv[1])).lock():\n"
         "    print('locked', flush=True)\n    sys.stdin.read()\n"
     )
@@ -175,7 +175,7 @@ def test_a_full_disk_is_loud(tmp_path):
     """Files may not grow beyond a few bytes: nothing half is left, nothing claimed."""
     program = (
         "import resource, sys\nfrom pathlib import Path\n"
-        "from train.run_directory import write_text\n"
+        "from train.runs.directory import write_text\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "write_text(Path(sys.argv[1]), 'x' * 5000)\n"
     )

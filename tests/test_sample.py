@@ -15,9 +15,11 @@ import pytest
 import untrained
 
 from rnnjax.truncated import window_losses
-from train import charlm, charlm_config, sample
+from train import sample
+from train.charlm import __main__ as charlm
+from train.charlm import settings as charlm_config
 from train.cli import InputError
-from train.run_directory import RunDirectory
+from train.runs.directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = "The carry goes on.\nThe gradient does not: café.\n" * 12

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import random_params
 
-from rnnjax.models import CharLM
+from rnnjax.lessons import CharLM
 from rnnjax.sampling import Choice, candidates, choose, generate, read, sample_keys
 
 LOGITS = np.array([0.3, -1.0, 2.0, 0.0, 1.5, -4.0], np.float32)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train import splits
 from train.cli import InputError
 from train.datasets import SAMPLE_NAMES, load_names
+from train.names import splits
 
 REAL = Path(os.environ.get("RNNJAX_DATA", "")) / "names"
 ALL = [

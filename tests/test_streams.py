@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnjax.truncated import even_windows
-from train import streams
-from train.cli import InputError
-from train.streams import (
+from train.charlm import text as streams
+from train.charlm.text import (
     Codec,
     join_lines,
     lesson_windows,
@@ -17,6 +16,7 @@ from train.streams import (
     survey,
     tokenize,
 )
+from train.cli import InputError
 
 
 def lesson_batches(text, batch_size, seq_len):

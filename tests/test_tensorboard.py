@@ -6,7 +6,7 @@ import threading
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from train.tensorboard import ScalarWriter
+from train.runs.scalars import ScalarWriter
 
 
 def events(path):

@@ -10,14 +10,25 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from train import bench, charlm_task, charlm_training, tpu_compile, training
+from train.bench import __main__ as bench
+from train.bench.tpu import compile as tpu_compile
+from train.bench.tpu.hlo import Module, arrays
+from train.bench.tpu.programs import (
+    PROGRAMS,
+    VOCAB,
+    Call,
+    Program,
+    names_task,
+    text_task,
+)
+from train.charlm import task as charlm_task
+from train.charlm import update as charlm_training
 from train.cli import InputError
-from train.devices import GATES, ROWS, Layout
-from train.hlo import Module, arrays
-from train.run_directory import write_json
-from train.task import CHUNK
-from train.tpu_programs import PROGRAMS, VOCAB, Call, Program, names_task, text_task
-from train.updates import repeat_while_good
+from train.names import training
+from train.names.task import CHUNK
+from train.names.update import repeat_while_good
+from train.runs.devices import GATES, ROWS, Layout
+from train.runs.directory import write_json
 
 # Written by hand after what libtpu makes of a training on four chips: updates until a
 # number that is given, a choice between two widths, in each a loop over time forward and

@@ -9,7 +9,7 @@ import pytest
 
 import rnnjax
 
-MODULES = [f"rnnjax.{module.name}" for module in pkgutil.iter_modules(rnnjax.__path__)]
+MODULES = [module.name for module in pkgutil.walk_packages(rnnjax.__path__, "rnnjax.")]
 
 
 def public_functions(module):

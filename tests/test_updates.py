@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from rnnjax.models import AttentionClassifier, DropoutClassifier
-from train import batches as plans
-from train.updates import (
+from rnnjax.lessons import AttentionClassifier, DropoutClassifier
+from train.names import batches as plans
+from train.names.update import (
     State,
     Trainer,
     cross_entropy,

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import jax
 
-from train import charlm, charlm_task, names, streams, training
+from train.charlm import __main__ as charlm
+from train.charlm import task as charlm_task
+from train.charlm import text as streams
 from train.datasets import load_names
+from train.names import __main__ as names
+from train.names import training
+from train.names.task import make_task
 from train.recipes import models_of
-from train.run_directory import RunDirectory
-from train.task import make_task
+from train.runs.directory import RunDirectory
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample"
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import gc
+import importlib
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import traceback
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, NamedTuple, TextIO, TypeVar
 
 import tyro
@@ -302,6 +304,24 @@ class _Piped:
         return False
 
 
+def command_name(module: str) -> str:
+    """What follows ``python -m`` for a program's module.
+
+    Example:
+        >>> command_name("train.names.__main__"), command_name("train.sample")
+        ('train.names', 'train.sample')
+    """
+    return module.removesuffix(".__main__")
+
+
+def load_program(name: str) -> ModuleType:
+    """The module that ``python -m train.<name>`` runs, a file or a folder's main."""
+    module = importlib.import_module(f"train.{name}")
+    if hasattr(module, "__path__"):
+        return importlib.import_module(f"train.{name}.__main__")
+    return module
+
+
 def _parse(config_type: type[Config], description: str) -> Config:
     first, _, rest = description.partition("\n")
     spec = sys.modules["__main__"].__spec__
@@ -314,7 +334,7 @@ def _parse(config_type: type[Config], description: str) -> Config:
         with contextlib.redirect_stderr(said), _refusals_through_tyro(config_type):
             parsed: Any = tyro.cli(
                 groups or config_type,
-                prog=None if spec is None else f"python -m {spec.name}",
+                prog=None if spec is None else f"python -m {command_name(spec.name)}",
                 description=first,
                 config=(
                     tyro.conf.FlagCreatePairsOff,

@@ -7,12 +7,11 @@ From the next shell on, the tab key completes what follows python -m train.
 """
 
 import dataclasses
-import importlib
 import typing
 
 import tyro
 
-from train.cli import run
+from train.cli import load_program, run
 
 PROGRAMS = (
     "bench",
@@ -92,7 +91,7 @@ def script() -> str:
     choices, flags = [], []
     for name in PROGRAMS:
         program = f"train.{name}"
-        found = flags_of(importlib.import_module(program).Config)
+        found = flags_of(load_program(name).Config)
         flags.append(f'      "{program} -"*) words="{" ".join(found)}" ;;')
         choices += [
             f'      "{program} {flag}") words="{" ".join(values)}" ;;'

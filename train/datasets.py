@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from train import fetch
 from train.cli import InputError, default, printable
+from train.fetch import __main__ as fetch
 
 DATA = fetch.DATA
 SAMPLE_NAMES = DATA / "sample" / "names"

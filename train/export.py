@@ -25,8 +25,8 @@ from jax import export
 from rnnjax.truncated import zero_carry
 from train import compilation_cache, predict, sample
 from train.cli import InputError, default, run
-from train.evaluation import forward
-from train.run_directory import (
+from train.names.evaluate import forward
+from train.runs.directory import (
     RunDirectory,
     count,
     open_trained,

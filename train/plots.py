@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from train.classification import Report
-from train.evaluation import Look
-from train.run_directory import write_bytes
+from train.names.classification import Report
+from train.names.evaluate import Look
+from train.runs.directory import write_bytes
 
 DPI = 110
 """Of every picture."""

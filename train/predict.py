@@ -19,13 +19,13 @@ import numpy as np
 import tyro
 
 from rnnjax.text import Vocabulary, to_alphabet, transliterate
-from rnnjax.torch_weights import from_torch
+from rnnjax.weights.torch import from_torch
 from train import compilation_cache
 from train.cli import InputError, default, printable, run
-from train.evaluation import Look, logits_and_attention
+from train.names.evaluate import Look, logits_and_attention
+from train.names.update import CarryKind
 from train.recipes import SETTINGS, build_model
-from train.run_directory import RunDirectory, open_trained
-from train.updates import CarryKind
+from train.runs.directory import RunDirectory, open_trained
 
 MAX_CHARACTERS = 1000
 """A longer name is a mistake."""

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 import flax.linen as nn
 
-from rnnjax.models import (
+from rnnjax.lessons import (
     AllStatesClassifier,
     AttentionClassifier,
     BidirectionalClassifier,
@@ -18,9 +18,9 @@ from rnnjax.models import (
     PreviousStateClassifier,
     StackClassifier,
 )
-from train import splits
 from train.cli import InputError
-from train.updates import (
+from train.names import splits
+from train.names.update import (
     CarryKind,
     cross_entropy,
     double_softmax,

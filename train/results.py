@@ -18,7 +18,7 @@ import numpy as np
 
 from train.cli import InputError, Stopped, default, run, some_of
 from train.datasets import FOUND
-from train.run_directory import read_json
+from train.runs.directory import read_json
 
 
 class Row(NamedTuple):

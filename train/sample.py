@@ -21,14 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.sampling import Choice, generate, read, sample_keys
-from rnnjax.torch_weights import from_torch
+from rnnjax.weights.torch import from_torch
 from train import compilation_cache
+from train.charlm.text import Codec, codec_from, join_lines
 from train.cli import InputError, Quiet, check_seed, default, note, printable, run
 from train.datasets import load_text
 from train.likelihood import likelihood, num_streams_for
 from train.recipes import build_model
-from train.run_directory import RunDirectory, device_line, open_trained
-from train.streams import Codec, codec_from, join_lines
+from train.runs.directory import RunDirectory, device_line, open_trained
 
 PIECE = 16
 """Characters that appear at once on a terminal."""

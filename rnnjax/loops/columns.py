@@ -6,7 +6,7 @@ matrix, ``h @ kernel``. So inside this loop the axis of the batch is the last on
 product with the inputs is made there too: it is as fast as one product for all steps,
 whose result would have to be turned.
 
-Outside, all is as in :mod:`rnnjax.time_loop`, and so is the rule for the derivative.
+Outside, all is as in :mod:`rnnjax.loops.scan`, and so is the rule for the derivative.
 """
 
 import functools
@@ -15,10 +15,10 @@ import math
 import jax
 import jax.numpy as jnp
 
-from rnnjax import time_loop
 from rnnjax.cells import Carry, hidden, joined
 from rnnjax.linear import affine, is_tokens
-from rnnjax.time_loop import Static, Steps, Weights, begin, hold, recur
+from rnnjax.loops import scan as time_loop
+from rnnjax.loops.scan import Static, Steps, Weights, begin, hold, recur
 
 # Where it was faster, measured on two cores (PERFORMANCE.md): the kernel no longer fits
 # the fast caches, the rows are a matrix and not a vector, and the steps are enough to
@@ -63,7 +63,7 @@ def run(
     """Run ``carry = update(carry, ih(xs[t]), hh(h))`` over time; on a CPU, by columns.
 
     Args:
-        static: As in :func:`rnnjax.time_loop.recurrence`.
+        static: As in :func:`rnnjax.loops.scan.recurrence`.
         ih, hh, xs, carry, steps: As in :func:`applies`.
 
     Returns:

@@ -17,7 +17,7 @@ from rnnjax import equations
 from rnnjax.cells import Carry
 from rnnjax.equations import LSTMCarry
 from rnnjax.linear import affine, is_tokens
-from rnnjax.time_loop import Static, Steps, Weights, recurrence
+from rnnjax.loops.scan import Static, Steps, Weights, recurrence
 
 
 def applies(static: Static, xs: jax.Array, carry: Carry) -> bool:

@@ -2,7 +2,7 @@ r"""The loop over time as one TPU kernel, in which the recurrent weight stays.
 
 A scan may fetch the recurrent weight from the chip's main memory at every step, which
 takes longer than multiplying by it. Here one kernel runs all steps, and the weight is
-fetched once, see :mod:`rnnjax.pallas_kernels`. What ``ih`` makes of the inputs is
+fetched once, see :mod:`rnnjax.loops.pallas_kernels`. What ``ih`` makes of the inputs is
 computed before, for all steps at once.
 
 The backward pass is one more kernel. With :math:`s_t` the tangent of the carry after
@@ -18,7 +18,7 @@ to the carries solve the transposed system,
 
 where :math:`y_t` arrives from above. :func:`jax.lax.custom_linear_solve` is told how to
 solve the two, the second by the kernel, so that every transform of JAX holds: ``grad``,
-``vmap``, forward mode, higher derivatives. As in :mod:`rnnjax.time_loop` the gradient of
+``vmap``, forward mode, higher derivatives. As in :mod:`rnnjax.loops.scan` the gradient of
 the recurrent weight is one product after the loop. Of every step the carry is kept, and
 what ``ih`` made; the rest is computed again.
 """
@@ -30,20 +30,22 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from rnnjax import equations, pallas_kernels, time_loop
+from rnnjax import equations
 from rnnjax.cells import Carry, hidden, joined
 from rnnjax.linear import matmul
-from rnnjax.time_loop import Static, Steps, Weights, recur
+from rnnjax.loops import pallas_kernels
+from rnnjax.loops import scan as time_loop
+from rnnjax.loops.scan import Static, Steps, Weights, recur
 
 
 def recurrence(
     static: Static, weights: Weights, ih: jax.Array, carry: Carry, steps: Steps
 ) -> tuple[Carry, Carry]:
-    """What :func:`rnnjax.time_loop.recurrence` does, by the kernels where they apply.
+    """What :func:`rnnjax.loops.scan.recurrence` does, by the kernels where they apply.
 
     They apply on a TPU, to a GRU or an LSTM without a projection, if nothing but the
     mask is special about the steps, no size is open or 0, all is float32, and the weight
-    fits, see :func:`rnnjax.pallas_kernels.rows_that_fit`. Everywhere else it is that
+    fits, see :func:`rnnjax.loops.pallas_kernels.rows_that_fit`. Everywhere else it is that
     function.
 
     JAX does not divide a kernel among devices: in a program for several TPUs this has to
@@ -95,7 +97,7 @@ def recurrence(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _carries(static, weights, ih, carry, mask):
-    """The carry after every step; shapes as in :mod:`rnnjax.pallas_kernels`."""
+    """The carry after every step; shapes as in :mod:`rnnjax.loops.pallas_kernels`."""
     return _folding(pallas_kernels.forward, static)(weights, ih, carry, mask)
 
 

@@ -1,4 +1,4 @@
-"""The two TPU kernels of :mod:`rnnjax.pallas_loop`: all steps forward, and all back.
+"""The two TPU kernels of :mod:`rnnjax.loops.pallas`: all steps forward, and all back.
 
 A grid of (blocks of rows) x (steps): the steps of a block follow one another. Of the
 arrays over time a step sees its own slice, which arrives while the step before is
@@ -23,7 +23,7 @@ from jax.experimental.pallas import tpu as pltpu
 from rnnjax import equations
 from rnnjax.cells import Carry, hidden, joined
 from rnnjax.equations import LSTMCarry
-from rnnjax.time_loop import Static, Weights, hold, recur
+from rnnjax.loops.scan import Static, Weights, hold, recur
 
 LANES, ROWS = 128, 16
 """What widths and numbers of rows are padded to: a tile of bfloat16 in VMEM."""

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cells import Carry
-from rnnjax.time_loop import Steps
+from rnnjax.loops.scan import Steps
 
 
 def run_in_chunks(

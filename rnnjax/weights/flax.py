@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from rnnjax.recurrent import Recurrent
-from rnnjax.torch_weights import Params, check_entries
+from rnnjax.weights.torch import Params, check_entries
 
 Maps = tuple[list[str], list[str], set[str]]
 

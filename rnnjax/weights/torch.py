@@ -13,8 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rnnjax.attention import MultiHeadAttention
 from rnnjax.cells import Cell, ElmanCell, GRUCell, LSTMCell
-from rnnjax.linear import Linear
-from rnnjax.models import (
+from rnnjax.lessons import (
     AllStatesClassifier,
     AttentionClassifier,
     BidirectionalClassifier,
@@ -25,6 +24,7 @@ from rnnjax.models import (
     PreviousStateClassifier,
     StackClassifier,
 )
+from rnnjax.linear import Linear
 from rnnjax.recurrent import GRU, LSTM, Elman, Stack
 
 Params = dict[str, Any]

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from train import checkpoint
-from train.checkpoint import Checkpoints
+from train.runs import checkpoint
+from train.runs.checkpoint import Checkpoints
 
 from . import programs
 from .programs import SAMPLE, Program

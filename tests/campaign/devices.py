@@ -25,12 +25,18 @@ from unittest import mock
 import jax
 import numpy as np
 
-from train import charlm, charlm_task, charlm_training, hlo, names, streams, training
-from train.charlm_config import Config as CharLMConfig
+from train.bench.tpu import hlo
+from train.charlm import __main__ as charlm
+from train.charlm import task as charlm_task
+from train.charlm import text as streams
+from train.charlm import update as charlm_training
+from train.charlm.settings import Config as CharLMConfig
 from train.datasets import find_names
-from train.devices import Devices, make_layout, placed
+from train.names import __main__ as names
+from train.names import training
+from train.names.task import make_task
 from train.recipes import MODELS
-from train.task import make_task
+from train.runs.devices import Devices, make_layout, placed
 
 from . import programs
 from .programs import SAMPLE
@@ -132,7 +138,10 @@ def resumed(program: str, scratch: Path) -> dict[str, Any]:
 
     def train(out: str, devices: int, **options: Any) -> None:
         where = ["--devices", str(devices), "--out", str(scratch / out)]
-        with mock.patch("train.outcome.draw"), mock.patch("train.charlm_outcome.draw"):
+        with (
+            mock.patch("train.names.finish.draw"),
+            mock.patch("train.charlm.finish.draw"),
+        ):
             done = programs.call(module, *flags, *where, **options)
         assert done.code in (0, 143), done.err
 

@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from train import charlm, names, predict, sample
-from train.checkpoint import Damaged, verify
+from train import predict, sample
+from train.charlm import __main__ as charlm
+from train.names import __main__ as names
+from train.runs.checkpoint import Damaged, verify
 
 from . import programs
 from .fuzz import train_charlm, train_names

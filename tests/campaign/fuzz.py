@@ -23,12 +23,14 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from safetensors.numpy import save
 
-from train import charlm, convert, names, predict, sample
+from train import convert, predict, sample
+from train.charlm import __main__ as charlm
+from train.charlm.text import read_text, survey, tokenize
 from train.cli import InputError
 from train.datasets import load_names
+from train.names import __main__ as names
+from train.names.task import make_task
 from train.recipes import SETTINGS
-from train.streams import read_text, survey, tokenize
-from train.task import make_task
 
 from . import programs
 from .faults import is_change

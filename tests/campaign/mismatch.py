@@ -10,7 +10,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from train import charlm, names, predict, sample
+from train import predict, sample
+from train.charlm import __main__ as charlm
+from train.names import __main__ as names
 
 from . import programs, saved
 from .fuzz import train_charlm, train_names

@@ -14,7 +14,12 @@ import numpy as np
 import optax
 from safetensors.numpy import load_file
 
-from train import charlm, charlm_task, charlm_training, names, task, updates
+from train.charlm import __main__ as charlm
+from train.charlm import task as charlm_task
+from train.charlm import update as charlm_training
+from train.names import __main__ as names
+from train.names import task
+from train.names import update as updates
 
 from . import programs
 from .programs import Program

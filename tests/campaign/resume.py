@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from train import charlm, names
+from train.charlm import __main__ as charlm
+from train.names import __main__ as names
 from train.recipes import SETTINGS
 
 from . import programs
@@ -95,8 +96,8 @@ def every_moment(name: str, scratch: Path, quick: bool) -> Row:
     whole = folder / "whole"
     with (
         # Pictures are not compared, and take half of the time.
-        mock.patch("train.outcome.draw"),
-        mock.patch("train.charlm_outcome.draw"),
+        mock.patch("train.names.finish.draw"),
+        mock.patch("train.charlm.finish.draw"),
     ):
         done = programs.call(module, *program.flags, "--out", str(whole))
         assert done.code == 0, done.err

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from train import names
-from train.checkpoint import Checkpoints
 from train.cli import InputError
+from train.names import __main__ as names
+from train.runs.checkpoint import Checkpoints
 
 from . import programs
 

@@ -4,7 +4,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from train import names, predict
+from train import predict
+from train.names import __main__ as names
 
 from . import programs, saved
 from .flips import orbax_alone

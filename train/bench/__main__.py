@@ -21,12 +21,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from train import growth, tpu_compile
+from train.bench import growth
+from train.bench.peers.rows import OURS, ROWS, Options
+from train.bench.tpu import compile as tpu_compile
+from train.bench.tpu.programs import PROGRAMS
 from train.cli import InputError, default, run, some_of
 from train.datasets import FOUND
-from train.peers.rows import OURS, ROWS, Options
-from train.run_directory import write_json
-from train.tpu_programs import PROGRAMS
+from train.runs.directory import write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +119,7 @@ def in_process(
         cache: Directory of compiled programs; without one, none are kept.
 
     Returns:
-        What :mod:`train.peers.rows` returns.
+        What :mod:`train.bench.peers.rows` returns.
 
     Raises:
         InputError: If the contestants differ, or the process failed.
@@ -133,7 +134,7 @@ def in_process(
             "out": str(out),
         }
         done = subprocess.run(
-            [sys.executable, "-m", "train.peers", json.dumps(request)],
+            [sys.executable, "-m", "train.bench.peers", json.dumps(request)],
             env=os.environ
             | {
                 "JAX_ENABLE_COMPILATION_CACHE": "1" if cache else "0",

@@ -20,8 +20,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rnnjax import LSTM
+from train.bench.measuring import interleave, peak_memory, spread, stopwatch
 from train.cli import InputError
-from train.measuring import interleave, peak_memory, spread, stopwatch
 from train.plots import COLOURS, save
 
 VOCAB = 65
@@ -179,7 +179,7 @@ def run_program(
     Raises:
         InputError: If it fails; with the last line that it printed.
     """
-    root = str(Path(__file__).parent.parent)
+    root = str(Path(__file__).parents[2])
     log = directory / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from train import compilation_cache
-from train.charlm_config import Config
-from train.charlm_outcome import finish
-from train.charlm_task import make_model, make_task, make_windows
-from train.charlm_training import train
+from train.charlm.finish import finish
+from train.charlm.settings import Config
+from train.charlm.task import make_model, make_task, make_windows
+from train.charlm.text import LINE_END, Survey, read_text, survey, tokenize
+from train.charlm.update import train
 from train.cli import command, printable, results, run
-from train.devices import NOT_OF_A_RUN, make_layout
-from train.distributed import is_first, own_path, together
-from train.interruption import Interruption, interruptible
-from train.report import write_report
-from train.run_directory import RunDirectory, default_path, device_line
-from train.streams import LINE_END, Survey, read_text, survey, tokenize
+from train.report.__main__ import write_report
+from train.runs.devices import NOT_OF_A_RUN, make_layout
+from train.runs.directory import RunDirectory, default_path, device_line
+from train.runs.distributed import is_first, own_path, together
+from train.runs.interruption import Interruption, interruptible
 
 
 def describe(config: Config, source: str, found: Survey) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.sampling import Choice, generate, read, sample_keys
-from train.charlm_task import Task
+from train.charlm.task import Task
+from train.charlm.text import LINE_END
 from train.likelihood import Likelihood, likelihood
-from train.streams import LINE_END
 
 
 def validate(task: Task, params: Any, at_most: int | None = None) -> Likelihood:

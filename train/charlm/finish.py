@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from train import STARTED, plots
-from train.charlm_evaluation import final_text, validate
-from train.charlm_task import State, Task
-from train.charlm_training import Progress
-from train.checkpoint import Checkpoints
+from train.charlm.evaluate import final_text, validate
+from train.charlm.task import State, Task
+from train.charlm.update import Progress
 from train.cli import printable
 from train.likelihood import crop_loss, likelihood
-from train.run_directory import (
+from train.runs.checkpoint import Checkpoints
+from train.runs.directory import (
     RunDirectory,
     count,
     device_line,

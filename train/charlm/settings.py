@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from train.cli import InputError, Output, check_seed, default, defaults, flag
 from train.datasets import FOUND
-from train.devices import Devices
+from train.runs.devices import Devices
 
 
 @dataclasses.dataclass(frozen=True)

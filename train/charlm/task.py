@@ -11,10 +11,10 @@ import numpy as np
 import optax
 
 from rnnjax.truncated import Windows, zero_carry
-from train.charlm_config import Config, Settings
+from train.charlm.settings import Config, Settings
+from train.charlm.text import Codec, Text, lesson_windows, stream_windows
+from train.names.update import skip_large_gradients
 from train.recipes import build_model
-from train.streams import Codec, Text, lesson_windows, stream_windows
-from train.updates import skip_large_gradients
 
 CALL = 20
 """Updates in one call of the compiled loop, at most."""

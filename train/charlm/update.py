@@ -11,17 +11,17 @@ import numpy as np
 from tqdm import tqdm
 
 from rnnjax.truncated import window_losses
-from train.charlm_config import Settings
-from train.charlm_evaluation import final_text, greedy_text, validate
-from train.charlm_task import CALL, State, Task, Trainer, start
-from train.checkpoint import Checkpoints
+from train.charlm.evaluate import final_text, greedy_text, validate
+from train.charlm.settings import Settings
+from train.charlm.task import CALL, State, Task, Trainer, start
 from train.cli import printable
-from train.devices import Layout, kept, local, place, placed
-from train.distributed import first_says, restored, save
-from train.interruption import CALL_SECONDS, Interruption
-from train.run_directory import RunDirectory
-from train.tensorboard import ScalarWriter
-from train.updates import is_finite, not_finite, repeat_while_good, skipped
+from train.names.update import is_finite, not_finite, repeat_while_good, skipped
+from train.runs.checkpoint import Checkpoints
+from train.runs.devices import Layout, kept, local, place, placed
+from train.runs.directory import RunDirectory
+from train.runs.distributed import first_says, restored, save
+from train.runs.interruption import CALL_SECONDS, Interruption
+from train.runs.scalars import ScalarWriter
 
 GLANCE = 2**20
 """Tokens of the validation text that are measured during the training, at most; at the

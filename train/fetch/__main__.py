@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from train import cli
 
-DATA = Path(__file__).resolve().parent.parent / "data"
+DATA = Path(__file__).resolve().parents[2] / "data"
 
 # Bytes. data.zip has about 3 million; the largest file of names has 85,605.
 MAX_DOWNLOAD = 16 * 2**20

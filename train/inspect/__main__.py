@@ -19,12 +19,13 @@ import jax
 import numpy as np
 import tyro
 
-from rnnjax.models import PaddedClassifier, PreviousStateClassifier
-from train import compilation_cache, gate_plots, predict, sample
+from rnnjax.lessons import PaddedClassifier, PreviousStateClassifier
+from train import compilation_cache, predict, sample
 from train.cli import InputError, default, printable, run
-from train.evaluation import start_of
-from train.run_directory import open_trained
-from train.traces import Layer, Trace, trace
+from train.inspect import plots as gate_plots
+from train.inspect.traces import Layer, Trace, trace
+from train.names.evaluate import start_of
+from train.runs.directory import open_trained
 
 MOST_CHARACTERS = 1000
 """A picture of more would not be readable."""

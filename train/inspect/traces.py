@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rnnjax.cells import Carry
 from rnnjax.equations import GRUGates, LSTMCarry, LSTMGates
-from rnnjax.models import NameClassifier
+from rnnjax.lessons import NameClassifier
 
 _PART = re.compile(r"layer_(\d+)(_reverse)?")
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from train import compilation_cache, plots, splits
+from train import compilation_cache, plots
 from train.cli import (
     InputError,
     Output,
@@ -31,16 +31,17 @@ from train.cli import (
     run,
 )
 from train.datasets import FOUND, NamesData, find_names
-from train.devices import NOT_OF_A_RUN, Devices, make_layout
-from train.distributed import is_first, own_path, together
-from train.interruption import Interruption, interruptible
-from train.outcome import finish
+from train.names import splits
+from train.names.finish import finish
+from train.names.task import Task, make_task
+from train.names.training import train
+from train.names.update import skip_large_gradients
 from train.recipes import SETTINGS, NamesRecipe, Settings, models_of, settings_of
-from train.report import write_report
-from train.run_directory import RunDirectory, default_path, device_line, write_json
-from train.task import Task, make_task
-from train.training import train
-from train.updates import skip_large_gradients
+from train.report.__main__ import write_report
+from train.runs.devices import NOT_OF_A_RUN, Devices, make_layout
+from train.runs.directory import RunDirectory, default_path, device_line, write_json
+from train.runs.distributed import is_first, own_path, together
+from train.runs.interruption import Interruption, interruptible
 
 
 def recipes_own(setting: str) -> Any:

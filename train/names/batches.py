@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnjax.text import Vocabulary, pad
-from train.splits import Examples
+from train.names.splits import Examples
 
 ABSENT = -1
 """The label of a row that only fills up a batch."""

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.text import pad
-from train.batches import Encoded, bucket_of, in_order
-from train.updates import CarryKind, Trainer, random_carry
+from train.names.batches import Encoded, bucket_of, in_order
+from train.names.update import CarryKind, Trainer, random_carry
 
 BATCH_SIZE = 256
 

@@ -8,14 +8,14 @@ import jax
 import numpy as np
 
 from train import STARTED, plots
-from train import batches as plans
-from train.classification import Report, table
 from train.cli import printable
-from train.evaluation import Look, attention_of
-from train.findings import find
-from train.run_directory import RunDirectory, count, device_line, write_json
-from train.task import Task
-from train.training import Progress, logits_for, replica_of, report_of
+from train.names import batches as plans
+from train.names.classification import Report, table
+from train.names.evaluate import Look, attention_of
+from train.names.task import Task
+from train.names.training import Progress, logits_for, replica_of, report_of
+from train.report.findings import find
+from train.runs.directory import RunDirectory, count, device_line, write_json
 
 
 def finish(

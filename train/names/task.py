@@ -12,12 +12,12 @@ import optax
 
 from rnnjax.recurrent import Backend
 from rnnjax.text import Vocabulary, bucket_widths
-from train import batches as plans
-from train import splits
 from train.cli import InputError
 from train.datasets import NamesData
+from train.names import batches as plans
+from train.names import splits
+from train.names.update import Trainer
 from train.recipes import Settings, build_model
-from train.updates import Trainer
 
 CHUNK = 1000
 """Updates in one call of the compiled loop, at most."""

@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from train import batches as plans
-from train.checkpoint import Checkpoints
-from train.classification import Report, report
-from train.devices import Layout, kept, local, place, placed
-from train.distributed import first_says, restored, save
-from train.evaluation import logits_of
-from train.interruption import CALL_SECONDS, Interruption
-from train.run_directory import RunDirectory
-from train.task import CHUNK, Task
-from train.tensorboard import ScalarWriter
-from train.updates import Metrics, State, Trainer, not_finite, skipped
+from train.names import batches as plans
+from train.names.classification import Report, report
+from train.names.evaluate import logits_of
+from train.names.task import CHUNK, Task
+from train.names.update import Metrics, State, Trainer, not_finite, skipped
+from train.runs.checkpoint import Checkpoints
+from train.runs.devices import Layout, kept, local, place, placed
+from train.runs.directory import RunDirectory
+from train.runs.distributed import first_says, restored, save
+from train.runs.interruption import CALL_SECONDS, Interruption
+from train.runs.scalars import ScalarWriter
 
 
 class Progress(NamedTuple):

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from train.batches import ABSENT, Batches
 from train.cli import InputError
+from train.names.batches import ABSENT, Batches
 
 CarryKind = Literal["zeros", "random", "kept"]
 

@@ -19,14 +19,14 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import numpy as np
 
-from rnnjax import models
+from rnnjax import lessons as models
 from rnnjax.text import SPELLINGS
-from rnnjax.torch_weights import to_torch
+from rnnjax.weights.torch import to_torch
 from train import compilation_cache, predict, sample
 from train.cli import InputError, printable, run
-from train.evaluation import start_of
+from train.names.evaluate import start_of
 from train.recipes import MODELS
-from train.run_directory import RunDirectory, open_trained, write_text
+from train.runs.directory import RunDirectory, open_trained, write_text
 
 WEB = Path(__file__).parent / "web"
 

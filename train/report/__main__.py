@@ -19,10 +19,10 @@ import jinja2
 import markupsafe
 import numpy as np
 
-from train.charts import Chart, Curve, Point, chart
 from train.cli import InputError, default, printable, run
-from train.finished_runs import FinishedRun, read_runs
-from train.run_directory import write_text
+from train.report.charts import Chart, Curve, Point, chart
+from train.report.finished_runs import FinishedRun, read_runs
+from train.runs.directory import write_text
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 

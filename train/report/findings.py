@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from train.evaluation import Look
+from train.names.evaluate import Look
 
 NUM_MISTAKES = 20
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 from flax.traverse_util import flatten_dict
 
 from train.cli import InputError
-from train.findings import Findings
-from train.run_directory import open_trained, read_json
+from train.report.findings import Findings
+from train.runs.directory import open_trained, read_json
 
 Part = TypeVar("Part")
 

@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from train.cli import InputError, printable
-from train.run_directory import differing, lasting, sync, write_json, write_text
+from train.runs.directory import differing, lasting, sync, write_json, write_text
 
 KEPT = 2
 """Number of newest states that are kept, beside the best."""

@@ -20,7 +20,7 @@ from flax.traverse_util import flatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from rnnjax.torch_weights import to_torch
+from rnnjax.weights.torch import to_torch
 from train.cli import InputError, printable
 
 LENGTHS = ("epochs", "iterations", "minutes")

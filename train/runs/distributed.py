@@ -21,9 +21,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from train.checkpoint import Checkpoints
 from train.cli import InputError, Stopped, tell
-from train.devices import Devices
+from train.runs.checkpoint import Checkpoints
+from train.runs.devices import Devices
 
 START_SECONDS = 300
 """How long a process waits for the first one to start."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from train.cli import Stopped
-from train.distributed import highest
+from train.runs.distributed import highest
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

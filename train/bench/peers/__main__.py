@@ -1,6 +1,6 @@
 """One row, or one contestant's start, in a process of its own.
 
-python -m train.peers REQUEST
+python -m train.bench.peers REQUEST
 
 REQUEST is JSON that train.bench writes. A process has one peak of memory, one setting of
 XLA_FLAGS and one Keras backend, so that each row gets a process.
@@ -17,9 +17,9 @@ def main(request: dict[str, Any]) -> None:
     if request["small_loops"]:
         # As in train.names, and before jax.
         from train import small_loops  # noqa: F401
+    from train.bench.peers import rows
     from train.cli import InputError
-    from train.peers import rows
-    from train.run_directory import write_json
+    from train.runs.directory import write_json
 
     options = rows.Options(**request["options"])
     try:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from train.peers.work import TextWork
+from train.bench.peers.work import TextWork
 
 
 def lab(work: TextWork) -> Callable[[int], np.ndarray]:

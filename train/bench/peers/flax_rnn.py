@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from rnnjax import GRUCell, LSTMCell, Recurrent, from_torch, to_flax
-from train.batches import ABSENT
-from train.peers.work import LayerWork, NamesWork, TextWork
+from train.bench.peers.work import LayerWork, NamesWork, TextWork
+from train.names.batches import ABSENT
 
 Run = Callable[[int], np.ndarray]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from train.peers.work import TextWork
+from train.bench.peers.work import TextWork
 
 
 def lab(work: TextWork) -> Callable[[int], np.ndarray]:

@@ -1,6 +1,6 @@
 """A lesson's program as a process of its own, for its start counts as well.
 
-python -m train.peers.lesson_program workshop DIRECTORY UPDATES
+python -m train.bench.peers.lesson_program workshop DIRECTORY UPDATES
 
 prints, as JSON, how many updates it has made and the seconds that they took.
 """
@@ -14,7 +14,7 @@ import time
 import unicodedata
 from pathlib import Path
 
-from train.peers import lessons
+from train.bench.peers import lessons
 
 LETTERS = {
     "workshop": string.ascii_letters + " .,;'",

@@ -11,7 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     # Not at run time: a process that only runs a lesson needs no JAX.
-    from train.peers.work import NamesWork, SampleWork, TextWork
+    from train.bench.peers.work import NamesWork, SampleWork, TextWork
 
 Run = Callable[[int], np.ndarray]
 

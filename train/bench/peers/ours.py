@@ -8,9 +8,11 @@ import numpy as np
 
 from rnnjax import from_torch
 from rnnjax.sampling import Choice, generate, read, sample_keys
-from train import charlm_task, charlm_training, training
-from train.peers.work import LayerWork, NamesWork, SampleWork, TextWork
-from train.task import CHUNK
+from train.bench.peers.work import LayerWork, NamesWork, SampleWork, TextWork
+from train.charlm import task as charlm_task
+from train.charlm import update as charlm_training
+from train.names import training
+from train.names.task import CHUNK
 
 Run = Callable[[int], np.ndarray]
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from train.batches import ABSENT
-from train.peers.work import LayerWork, NamesWork
+from train.bench.peers.work import LayerWork, NamesWork
+from train.names.batches import ABSENT
 
 
 def names(work: NamesWork) -> Callable[[int], np.ndarray]:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from train.bench.measuring import Timer
+from train.bench.peers.work import Amount
 from train.cli import InputError
-from train.measuring import Timer
-from train.peers.work import Amount
 
 WORKSHOP_UPDATES = 80_000
 BLOG_UPDATES = 2 * 18_063
@@ -160,7 +160,12 @@ def lesson_blog(work: Programs) -> Timer:
 
 def _lesson(work, lesson, num_updates):
     make = num_updates if work.whole else MEASURED
-    command = ["train.peers.lesson_program", lesson, str(work.directory), str(make)]
+    command = [
+        "train.bench.peers.lesson_program",
+        lesson,
+        str(work.directory),
+        str(make),
+    ]
 
     def timer(round_):
         seconds, said = run_program(command)

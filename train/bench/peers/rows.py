@@ -14,11 +14,17 @@ import jax.numpy as jnp
 
 from rnnjax import GRUCell, LSTMCell, Recurrent
 from rnnjax.cells import Cell
-from train import measuring
+from train.bench import measuring
+from train.bench.peers import processes
+from train.bench.peers.work import (
+    Amount,
+    layer_work,
+    names_work,
+    sample_work,
+    text_work,
+)
 from train.datasets import find_names
-from train.peers import processes
-from train.peers.work import Amount, layer_work, names_work, sample_work, text_work
-from train.run_directory import device_line
+from train.runs.directory import device_line
 
 OURS = "rnnjax"
 
@@ -50,7 +56,7 @@ class Contestant(NamedTuple):
     """One side of a comparison.
 
     Attributes:
-        prepare: Its function in :mod:`train.peers`, as ``module:function``.
+        prepare: Its function in :mod:`train.bench.peers`, as ``module:function``.
         needs: The package that has to be installed for it.
         bar: How many times as fast as it we mean to be.
         tolerance: How far its values may be from ours, relative to the largest.
@@ -288,7 +294,9 @@ def contestants(row: Row) -> tuple[dict[str, Contestant], list[str]]:
 def prepare(contestant: Contestant, work: Any) -> Callable[[int], Any]:
     """Import a contestant, and let it begin."""
     module, function = contestant.prepare.split(":")
-    return getattr(importlib.import_module(f"train.peers.{module}"), function)(work)
+    return getattr(importlib.import_module(f"train.bench.peers.{module}"), function)(
+        work
+    )
 
 
 def prepare_all(row: Row, present: Mapping[str, Contestant], work: Any):

@@ -12,12 +12,14 @@ from flax.traverse_util import flatten_dict
 
 from rnnjax import to_torch
 from rnnjax.recurrent import Recurrent
-from train import charlm_config, charlm_task, training
-from train.batches import ABSENT, Batches, Encoded
+from train.charlm import settings as charlm_config
+from train.charlm import task as charlm_task
+from train.charlm.text import LINE_END, read_text, survey, tokenize
 from train.datasets import NamesData
+from train.names import training
+from train.names.batches import ABSENT, Batches, Encoded
+from train.names.task import Task, make_task
 from train.recipes import settings_of
-from train.streams import LINE_END, read_text, survey, tokenize
-from train.task import Task, make_task
 
 Weights = Mapping[str, np.ndarray]
 """A PyTorch state dict."""

@@ -26,11 +26,11 @@ from jax.experimental import topologies
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import Mesh
 
+from train.bench.tpu.hlo import Module
+from train.bench.tpu.programs import PROGRAMS, Call, Dtype, Program
 from train.cli import InputError
-from train.devices import GATES, ROWS, Layout
-from train.hlo import Module
-from train.run_directory import write_json
-from train.tpu_programs import PROGRAMS, Call, Dtype, Program
+from train.runs.devices import GATES, ROWS, Layout
+from train.runs.directory import write_json
 
 TOPOLOGY = "v5e:2x2"
 CLOCK = 1.5e9
@@ -55,7 +55,7 @@ ENVIRONMENT = {
 
 CHILD = """\
 import pathlib, sys
-from train import tpu_compile
+from train.bench.tpu import compile as tpu_compile
 tpu_compile.main(sys.argv[1], pathlib.Path(sys.argv[2]))"""
 
 REFUSALS = (jax.errors.JaxRuntimeError, NotImplementedError, ValueError)

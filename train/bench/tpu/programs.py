@@ -10,15 +10,18 @@ import numpy as np
 
 from rnnjax.sampling import Choice, Point, generate, sample_keys
 from rnnjax.truncated import zero_carry
-from train import charlm_config, charlm_task, charlm_training, training
-from train.batches import Batches
+from train.charlm import settings as charlm_config
+from train.charlm import task as charlm_task
+from train.charlm import update as charlm_training
+from train.charlm.text import Codec, Text
 from train.datasets import SAMPLE_NAMES, load_names
-from train.devices import Layout
-from train.evaluation import BATCH_SIZE, batch_logits
 from train.likelihood import MAX_STREAMS, WINDOW, summed_losses
+from train.names import training
+from train.names.batches import Batches
+from train.names.evaluate import BATCH_SIZE, batch_logits
+from train.names.task import CHUNK, make_task
 from train.recipes import settings_of
-from train.streams import Codec, Text
-from train.task import CHUNK, make_task
+from train.runs.devices import Layout
 
 Dtype = Literal["float32", "bfloat16"]
 TextRecipe = Literal["lab", "shakespeare"]

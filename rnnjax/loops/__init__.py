@@ -1,0 +1,1 @@
+"""The loops over time: one contract, several ways to run it."""

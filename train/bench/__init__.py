@@ -1,0 +1,1 @@
+"""Measure rnnjax against other libraries: python -m train.bench."""

@@ -1,0 +1,1 @@
+"""Compile for a TPU without having one: python -m train.bench --tpu-compile."""

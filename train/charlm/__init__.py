@@ -1,0 +1,1 @@
+"""Train a character language model: python -m train.charlm."""

@@ -1,0 +1,1 @@
+"""Fetch the real data: python -m train.fetch."""

@@ -1,0 +1,1 @@
+"""Look inside a trained run: python -m train.inspect."""

@@ -1,0 +1,1 @@
+"""Train a classifier of names: python -m train.names."""

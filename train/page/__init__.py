@@ -1,0 +1,1 @@
+"""A page to play with trained runs: python -m train.page."""

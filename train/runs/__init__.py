@@ -1,0 +1,1 @@
+"""The spine of a training: its loop, directory, checkpoints, devices and signals."""
