@@ -371,6 +371,9 @@ class TorchGenerator:
     ) -> np.ndarray:
         """``torch.multinomial(weights, num_samples, replacement)``.
 
+        Two classes that come out exactly alike (without replacement, one in a million
+        pairs) may be returned in the other order.
+
         Args:
             weights: ``(classes,)`` or ``(rows, classes)``, in float32: how probable each
                 class is, up to a factor.
