@@ -136,9 +136,9 @@ def test_a_state_is_all_that_the_next_numbers_depend_on():
     generator.uniform(1000)
     generator.normal(5)
     kept = generator.state()
-    expected = [generator.normal(3), generator.permutation(900), generator.uniform(3)]
+    expected = [generator.normal(3), generator.randperm(900), generator.uniform(3)]
     again = TorchGenerator.from_state(kept)
-    got = [again.normal(3), again.permutation(900), again.uniform(3)]
+    got = [again.normal(3), again.randperm(900), again.uniform(3)]
     assert digest(got) == digest(expected)
 
 
@@ -200,10 +200,10 @@ def test_large_permutations_grow_inside_out(monkeypatch):
         place = word % (i + 1)
         expected.append(i)
         expected[i], expected[place] = expected[place], i
-    got = TorchGenerator(3).permutation(1000)
+    got = TorchGenerator(3).randperm(1000)
     assert got.tolist() == expected
     assert sorted(expected) == list(range(1000))
-    assert TorchGenerator(3).permutation(999).tolist() != expected[:999]
+    assert TorchGenerator(3).randperm(999).tolist() != expected[:999]
 
 
 def test_mkl_bernoulli_is_its_recurrence():
@@ -256,7 +256,7 @@ def test_what_is_no_state_is_refused(array):
 def test_bad_arguments_are_refused():
     generator = TorchGenerator(0)
     with pytest.raises(ValueError, match="low is 3 and high is 3"):
-        generator.integers(3, 3, 2)
+        generator.randint(3, 3, 2)
     with pytest.raises(ValueError, match="probability is 1.5"):
         generator.bernoulli(3, 1.5)
     with pytest.raises(ValueError, match="probability is -0.5"):

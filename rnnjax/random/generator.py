@@ -54,7 +54,7 @@ class TorchGenerator:
         >>> generator = TorchGenerator(0)
         >>> generator.uniform(3).tolist()  # torch.manual_seed(0); torch.rand(3)
         [0.49625658988952637, 0.7682217955589294, 0.08847743272781372]
-        >>> generator.permutation(5).tolist()  # torch.randperm(5)
+        >>> generator.randperm(5).tolist()  # torch.randperm(5)
         [0, 4, 2, 1, 3]
 
         A training that goes on later needs the state:
@@ -212,7 +212,7 @@ class TorchGenerator:
             self._kept_normal = numbers.pop()
         return np.array(numbers, np.float64)
 
-    def integers(self, low: int, high: int, shape: Shape) -> np.ndarray:
+    def randint(self, low: int, high: int, shape: Shape) -> np.ndarray:
         """``torch.randint(low, high, shape)``.
 
         Args:
@@ -237,15 +237,18 @@ class TorchGenerator:
         below = (words % words.dtype.type(span)).astype(np.uint64)
         return (below + np.uint64(low % 2**64)).view(np.int64).reshape(shape)
 
-    def seeds(self, n: int = 1) -> np.ndarray:
+    def random_int64(self, n: int = 1) -> np.ndarray:
         """``torch.empty(n, dtype=torch.int64).random_()``, of which loaders make seeds.
+
+        Args:
+            n: How many.
 
         Returns:
             ``(n,)`` int64, from 0 to 2**63 - 1.
         """
         return (self.double_words(n) & np.uint64(2**63 - 1)).astype(np.int64)
 
-    def permutation(self, n: int) -> np.ndarray:
+    def randperm(self, n: int) -> np.ndarray:
         """``torch.randperm(n)``.
 
         Args:
@@ -359,12 +362,11 @@ class TorchGenerator:
             rate: One over the mean.
 
         Returns:
-            An array of that shape in float32, never 0.
+            An array of that shape in float32.
         """
         shape = as_shape(shape)
-        logs = np.log1p(-self._uniform(math.prod(shape), np.float64))
-        logs = np.minimum(logs, -(2.0**-54))
-        return (-1 / rate * logs).astype(np.float32).reshape(shape)
+        uniforms = self._uniform(math.prod(shape), np.float64)
+        return (-1 / rate * np.log1p(-uniforms)).astype(np.float32).reshape(shape)
 
     def multinomial(
         self, weights: np.ndarray, num_samples: int = 1, replacement: bool = False

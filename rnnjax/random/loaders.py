@@ -56,7 +56,7 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         # Now, not at the first batch.
-        (self.own_generator or self.generator).seeds()
+        (self.own_generator or self.generator).random_int64()
         return self._batches()
 
     def _batches(self) -> Iterator[np.ndarray]:
@@ -71,7 +71,7 @@ class DataLoader:
             return
         source = self.own_generator
         if source is None:
-            source = TorchGenerator(int(self.generator.seeds()[0]))
-        yield from source.permutation(self.size).tolist()
+            source = TorchGenerator(int(self.generator.random_int64()[0]))
+        yield from source.randperm(self.size).tolist()
         # PyTorch fills up what a multiple of all examples leaves: nothing.
-        source.permutation(self.size)
+        source.randperm(self.size)

@@ -47,7 +47,7 @@ def random_split(
             f"the lengths {list(lengths)} add up to {total}; expected {size}, the "
             "number of examples, or 1"
         )
-    return np.split(generator.permutation(size), np.cumsum(counts)[:-1])
+    return np.split(generator.randperm(size), np.cumsum(counts)[:-1])
 
 
 class Split(NamedTuple):
