@@ -8,7 +8,7 @@ import pytest
 
 from train import datasets
 from train.cli import InputError
-from train.fetch import __main__ as fetch
+from train.fetch import download as fetch
 
 GREEK = b"Adamidis\nAdamou\nVlahos\n"
 IRISH = "Ó Briain\nÓ Dónaill\n".encode()

@@ -24,7 +24,8 @@ import pytest
 
 from train import cli
 from train.cli import InputError
-from train.fetch import __main__ as fetch
+from train.fetch import __main__ as program
+from train.fetch import download as fetch
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "data/names/"
@@ -668,7 +669,7 @@ def test_command_fails_in_one_line(tmp_path):
 def test_flags_that_cannot_be_used(tmp_path, monkeypatch, capsys, flags, message):
     monkeypatch.setattr(sys, "argv", ["fetch", *flags, "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as stop:
-        cli.run(fetch.main, fetch.Config, "Fetch.")
+        cli.run(program.main, program.Config, "Fetch.")
     assert stop.value.code == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -681,8 +682,8 @@ def test_flags_that_cannot_be_used(tmp_path, monkeypatch, capsys, flags, message
 def test_all_data_sets_are_fetched_one_line_each(tmp_path, monkeypatch, capsys, serve):
     names = archive_of(GOOD, serve(answer_with(zip_of())))
     text = dataclasses.replace(SCRIPT, url=serve(answer_with(TEXT)))
-    monkeypatch.setattr(fetch, "DATA_SETS", {"names": names, "friends": text})
-    fetch.main(fetch.Config(what=("names", "friends"), out=tmp_path))
+    monkeypatch.setattr(program, "DATA_SETS", {"names": names, "friends": text})
+    program.main(program.Config(what=("names", "friends"), out=tmp_path))
     assert capsys.readouterr().out == (
         f"fetched: {tmp_path}/names (5 names in 2 languages)\n"
         f"fetched: {tmp_path}/script.txt ({len(TEXT)} bytes)\n"

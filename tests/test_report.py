@@ -16,6 +16,7 @@ from train.names.task import make_task
 from train.report import __main__ as report
 from train.report.charts import MOST_POINTS, Curve, Point, chart
 from train.report.findings import find
+from train.report.render import MOST_LANGUAGES
 from train.runs.directory import open_trained
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "base", "embed", "source"}
@@ -357,7 +358,7 @@ def test_a_run_of_an_earlier_version_shows_what_there_is(tmp_path):
 
 
 def test_of_very_many_languages_the_most_frequent_are_shown(tmp_path):
-    num = report.MOST_LANGUAGES + 5
+    num = MOST_LANGUAGES + 5
     counts = np.diag(np.arange(num))
     counts[-1, 0] = 7
     findings = {

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from train.cli import InputError, default, printable
-from train.fetch import __main__ as fetch
+from train.fetch import download as fetch
 
 DATA = fetch.DATA
 SAMPLE_NAMES = DATA / "sample" / "names"

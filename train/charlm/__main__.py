@@ -19,7 +19,7 @@ from train.charlm.task import make_model, make_task, make_windows
 from train.charlm.text import LINE_END, Survey, read_text, survey, tokenize
 from train.charlm.update import train
 from train.cli import command, printable, results, run
-from train.report.__main__ import write_report
+from train.report.render import write_report
 from train.runs.devices import NOT_OF_A_RUN, make_layout
 from train.runs.directory import RunDirectory, default_path, device_line
 from train.runs.distributed import is_first, own_path, together

@@ -37,7 +37,7 @@ from train.names.task import Task, make_task
 from train.names.training import train
 from train.names.update import skip_large_gradients
 from train.recipes import SETTINGS, NamesRecipe, Settings, models_of, settings_of
-from train.report.__main__ import write_report
+from train.report.render import write_report
 from train.runs.devices import NOT_OF_A_RUN, Devices, make_layout
 from train.runs.directory import RunDirectory, default_path, device_line, write_json
 from train.runs.distributed import is_first, own_path, together
