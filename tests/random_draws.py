@@ -20,7 +20,8 @@ from rnnjax import (
     MultiHeadAttention,
     random,
 )
-from train.recipes import SETTINGS, build_model
+from train.names.settings import SETTINGS
+from train.recipes import build_model
 
 SEEDS = [0, 1, 42, 123, 2026, 2**31 - 1, 2**32 + 7, 2**63 - 1, 2**64 - 1, -1, -(2**63)]
 

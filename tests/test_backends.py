@@ -20,9 +20,9 @@ from rnnjax.lessons import CharLM
 from rnnjax.loops import cudnn as cudnn_loop
 from rnnjax.loops import pallas_kernels
 from rnnjax.loops.scan import Static
+from train import codec
 from train.charlm import __main__ as charlm
 from train.charlm import task as charlm_task
-from train.charlm import text as streams
 from train.cli import InputError
 from train.datasets import SAMPLE_NAMES, load_names
 from train.names import __main__ as names
@@ -351,8 +351,8 @@ def test_a_flag_chooses_the_backend_and_it_decides_nothing_about_a_run():
     task = make_task("workshop", "gru", config.settings("gru"), data, [0], 0, "pallas")
     assert task.trainer.model.backend == "pallas"
     assert "pallas" not in json.dumps(names.describe(config, task))
-    codec = streams.Codec("abc")
-    model = charlm_task.make_model(charlm.Config(backend="cudnn"), codec)
+    known = codec.Codec("abc")
+    model = charlm_task.make_model(charlm.Config(backend="cudnn"), known)
     assert model.backend == "cudnn"
 
 

@@ -1,6 +1,7 @@
 """The character language model: parity with lesson 002, resuming, both recipes."""
 
 import dataclasses
+import itertools
 import json
 import math
 from pathlib import Path
@@ -22,14 +23,17 @@ from train.charlm import finish as charlm_outcome
 from train.charlm import settings as charlm_config
 from train.charlm import task as charlm_task
 from train.charlm import text as streams
-from train.charlm import update as charlm_training
-from train.charlm.text import Text, join_lines, survey, tokenize
+from train.charlm import training as charlm_training
+from train.charlm.text import Text, survey, tokenize
+from train.charlm.update import State, Trainer, update_many
 from train.cli import InputError, Stopped
+from train.codec import join_lines
 from train.likelihood import crop_loss, likelihood
 from train.recipes import build_model
 from train.runs.checkpoint import Checkpoints
 from train.runs.directory import RunDirectory
 from train.runs.interruption import Interruption
+from train.runs.loop import train
 
 REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "lab_lstm.npz"))
 TOKENS = np.concatenate([REFERENCE["tokens"], REFERENCE["targets"][..., -1:]], axis=-1)
@@ -73,18 +77,18 @@ def test_one_window_equals_the_lesson(model):
 
 def test_sixty_windows_equal_the_lesson(model):
     """Losses, parameters, carry and the greedy text, over two epochs."""
-    trainer = charlm_task.Trainer(model, charlm_task.make_optimizer(0.999, None, 0.0))
+    trainer = Trainer(model, charlm_task.make_optimizer(0.999, None, 0.0))
     params = from_torch(model, under("init", REFERENCE))
-    state = charlm_task.State(
+    state = State(
         params, trainer.tx.init(params), zero_carry(model, (4,)), jnp.array(0)
     )
-    rates = np.full(charlm_task.CALL, REFERENCE["learning_rate"], np.float32)
+    rates = np.full(charlm_task.CALL_UPDATES, REFERENCE["learning_rate"], np.float32)
     key, losses = jax.random.key(0), []
-    for tokens in TOKENS.reshape(-1, charlm_task.CALL, *TOKENS.shape[1:]):
-        state, new, _ = charlm_training.update_many(
-            state, tokens, rates, charlm_task.CALL, key, trainer=trainer
+    for tokens in TOKENS.reshape(-1, charlm_task.CALL_UPDATES, *TOKENS.shape[1:]):
+        state, new, _ = update_many(
+            state, tokens, rates, charlm_task.CALL_UPDATES, key, trainer=trainer
         )
-        losses.extend(new)
+        losses.extend(new.loss)
     assert len(losses) == 60
     np.testing.assert_allclose(losses, REFERENCE["losses"], rtol=1e-4, atol=1e-4)
     final = under("final", REFERENCE)
@@ -104,7 +108,7 @@ LESSON_TEXT = (
 ) * 4
 
 
-def lesson_training(task: charlm_task.Task, state: charlm_task.State):
+def lesson_training(task: charlm_task.Task, state: State):
     """Lesson 002's own loop in PyTorch, dropout off, from the same weights."""
     torch = pytest.importorskip("torch")
     from torch_lessons import CharLSTM
@@ -165,14 +169,15 @@ def test_training_equals_the_lessons_own_loop(tmp_path):
         dropout=0.0,
     )
     task = make_task(config, join_lines(LESSON_TEXT))
-    state = charlm_task.start(task)
+    state = charlm_training.start(task).state
     twin, char2idx, expected = lesson_training(task, state)
     directory = RunDirectory.open(tmp_path / "run", {"config": {}, "sizes": {}})
-    progress, _ = charlm_training.train(task, directory, Interruption())
+    progress, _ = train(charlm_training.Training(task), directory, Interruption())
     state = progress.state
     assert task.codec.alphabet == "".join(char2idx)
     assert int(state.step) == len(expected) >= 60
-    means = [np.mean(expected[r["round"] : r["step"]]) for r in directory.metrics()]
+    steps = [0, *(record["step"] for record in directory.metrics())]
+    means = [np.mean(expected[a:b]) for a, b in itertools.pairwise(steps)]
     losses = [record["train_loss"] for record in directory.metrics()]
     np.testing.assert_allclose(losses, means, rtol=1e-4)
     arrays = {name: array.numpy() for name, array in twin.state_dict().items()}
@@ -186,7 +191,7 @@ def test_training_equals_the_lessons_own_loop(tmp_path):
 def test_the_first_character_of_a_sample_is_shown_as_it_is():
     """The lesson turns "$" into a line's end, but for the first character."""
     task = make_task(lab(epochs=1), "ab$" * 40)
-    state = charlm_task.start(task)
+    state = charlm_training.start(task).state
     head = state.params["mlp_3"]
     state.params["mlp_3"] = jax.tree.map(jnp.zeros_like, head) | {
         "bias": jnp.array([0.0, 0.0, 9.0])
@@ -237,7 +242,7 @@ def test_stopped_and_resumed_is_bitwise_the_same(
     settings = dataclasses.replace(config.settings, epochs=None, minutes=None)
     changes = {"sample_every": 1} if config.recipe == "lab" else {"every": 30}
     monkeypatch.setitem(
-        charlm_config.RECIPES, config.recipe, dataclasses.replace(settings, **changes)
+        charlm_config.SETTINGS, config.recipe, dataclasses.replace(settings, **changes)
     )
     whole = dataclasses.replace(config, out=tmp_path / "whole", text=written)
     charlm.main(whole)
@@ -259,9 +264,7 @@ def test_stopped_and_resumed_is_bitwise_the_same(
 def newest(config, run):
     """The newest checkpoint but for its seconds: optimiser and carry too."""
     task = make_task(config, written_for(config))
-    like = charlm_training.Progress(
-        charlm_task.start(task), np.zeros(charlm_task.CALL, np.float32), 0, 0.0
-    )
+    like = charlm_training.start(task)
     checkpoints = Checkpoints(run.path / "checkpoints", run.config)
     step, tree = checkpoints.restore_newest(like.to_tree())
     assert step == tree["state"].step == run.summary["steps"]
@@ -342,9 +345,7 @@ def test_the_parameters_that_predict_best_are_kept(tmp_path):
     task = make_task(config, written_for(config))
     directory = RunDirectory(tmp_path)
     (tmp_path / "config.json").write_text('{"config": {}, "sizes": {}}')
-    first = charlm_training.Progress(
-        charlm_task.start(task), np.zeros(charlm_task.CALL, "f4"), 0, 0.0
-    )
+    first = charlm_training.start(task)
     assert charlm_outcome.best_state(task, first, directory) is first.state
     checkpoints = Checkpoints(tmp_path / "checkpoints", directory.config)
     better = jax.tree.map(lambda leaf: leaf + 1, first.state.params)
@@ -367,12 +368,12 @@ def test_minutes_end_the_training(tmp_path, written, no_pictures):
 
 
 def test_learning_rates():
-    settings = charlm_config.RECIPES["shakespeare"]
+    settings = charlm_config.SETTINGS["shakespeare"]
     rates = charlm_training.learning_rates(settings, np.array([0, 0.03, 0.5, 1, 1.2]))
     high = settings.learning_rate
     np.testing.assert_allclose(rates / high, [0, 0.998, 0.5, 0, 0], atol=1e-3)
     constant = charlm_training.learning_rates(
-        charlm_config.RECIPES["lab"], np.array([0, 0.5])
+        charlm_config.SETTINGS["lab"], np.array([0, 0.5])
     )
     np.testing.assert_array_equal(constant, np.float32(1e-3))
 

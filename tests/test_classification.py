@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from train.names.classification import report, table
+from train.names.evaluate import report, table
 
 sklearn = pytest.importorskip("sklearn.metrics")
 

@@ -35,7 +35,8 @@ from train import cli
 from train.charlm import __main__ as charlm
 from train.cli import run
 from train.names import __main__ as names
-from train.recipes import SETTINGS, models_of
+from train.names.settings import SETTINGS
+from train.recipes import models_of
 from train.runs.directory import default_path
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ import untrained
 from rnnjax.truncated import zero_carry
 from train import export, predict, sample
 from train.cli import InputError
-from train.names.evaluate import forward
+from train.forward import forward
 from train.runs.directory import RunDirectory
 
 # What somebody does who has JAX and the two files.

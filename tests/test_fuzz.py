@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from train import predict, sample
-from train.recipes import SETTINGS
+from train.names.settings import SETTINGS
 
 
 def few(number: int) -> settings:

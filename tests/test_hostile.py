@@ -20,7 +20,7 @@ from safetensors.numpy import save
 
 from train import convert, predict
 from train.names import __main__ as names
-from train.names import training
+from train.runs import loop
 from train.runs.checkpoint import Checkpoints
 from train.runs.directory import RunDirectory
 
@@ -172,7 +172,7 @@ def test_killed_in_the_middle_of_a_save(whole, tmp_path, no_pictures):
 
 
 def test_stopped_by_a_signal(tmp_path, no_pictures, monkeypatch):
-    real, calls = training.advance, []
+    real, calls = loop.advance, []
 
     def interrupted(*args):
         calls.append(1)
@@ -180,7 +180,7 @@ def test_stopped_by_a_signal(tmp_path, no_pictures, monkeypatch):
             signal.raise_signal(signal.SIGTERM)
         return real(*args)
 
-    monkeypatch.setattr(training, "advance", interrupted)
+    monkeypatch.setattr(loop, "advance", interrupted)
     done = run_again(tmp_path / "run")
     assert done.code == 143, done
     (step,) = programs.steps(tmp_path / "run")

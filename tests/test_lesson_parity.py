@@ -18,9 +18,10 @@ import pytest
 
 from rnnjax import from_torch, to_torch
 from train.names.batches import Batches
+from train.names.settings import SETTINGS
 from train.names.task import make_optimizer
 from train.names.update import State, Trainer, double_softmax
-from train.recipes import SETTINGS, build_model
+from train.recipes import build_model
 
 REFERENCE = Path(__file__).parent / "reference"
 CASES = [case for case in SETTINGS if case[0] != "best"]

@@ -16,8 +16,9 @@ from train.cli import InputError, Stopped
 from train.datasets import load_names
 from train.names import __main__ as names
 from train.names import training
+from train.names.settings import SETTINGS
 from train.names.task import make_task
-from train.recipes import SETTINGS, models_of
+from train.recipes import models_of
 from train.runs.checkpoint import Checkpoints
 from train.runs.directory import open_trained
 

@@ -17,8 +17,8 @@ from rnnjax.text import SPELLINGS, to_alphabet, transliterate
 from train import predict, sample
 from train.cli import InputError, printable
 from train.datasets import load_names
+from train.names.settings import SETTINGS
 from train.page import __main__ as page
-from train.recipes import SETTINGS
 from train.runs.directory import RunDirectory, open_trained
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -157,16 +157,16 @@ def test_two_runs_cannot_share_a_directory(run):
 
 
 @pytest.mark.parametrize(
-    "damage", [b"{", b"\xff", b"[1]", b'{"round": 1}', b'{"round": "1", "step": 2}']
+    "damage", [b"{", b"\xff", b"[1]", b'{"step": 1}', b'{"step": "1", "train_seconds": 2}']
 )
 def test_damaged_metrics_are_named_and_left_out(damage, run, capsys):
-    for round_ in range(3):
-        run.append_metrics({"round": round_} | RECORD)
+    for epoch in range(3):
+        run.append_metrics({"epoch": epoch} | RECORD)
     path = run.path / "metrics.jsonl"
     first, _, third = path.read_bytes().splitlines(True)
     # As after a kill, the last line is half there.
-    path.write_bytes(first + damage + b"\n" + third + b'{"rou')
-    run.keep_metrics(5)
+    path.write_bytes(first + damage + b"\n" + third + b'{"ste')
+    run.keep_metrics(RECORD["step"])
     assert capsys.readouterr().out == f"{path}: line 2 is damaged and left out\n"
     assert path.read_bytes() == first + third
 

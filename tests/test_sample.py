@@ -226,8 +226,8 @@ def test_as_a_person_runs_them(tmp_path, monkeypatch):
 
 def test_lab_shows_what_it_writes(tmp_path, capsys, monkeypatch, no_pictures):
     monkeypatch.setenv("RNNJAX_OFFLINE", "1")
-    often = dataclasses.replace(charlm_config.RECIPES["lab"], sample_every=2)
-    monkeypatch.setitem(charlm_config.RECIPES, "lab", often)
+    often = dataclasses.replace(charlm_config.SETTINGS["lab"], sample_every=2)
+    monkeypatch.setitem(charlm_config.SETTINGS, "lab", often)
     out = tmp_path / "run"
     charlm.main(charlm.Config("lab", epochs=2, out=out, hidden_size=8, mlp_size=8))
     printed = capsys.readouterr().out

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 from rnnjax.truncated import even_windows
 from train.charlm import text as streams
 from train.charlm.text import (
-    Codec,
-    join_lines,
     lesson_windows,
     read_text,
     stream_windows,
@@ -17,6 +15,7 @@ from train.charlm.text import (
     tokenize,
 )
 from train.cli import InputError
+from train.codec import Codec, join_lines
 
 
 def lesson_batches(text, batch_size, seq_len):

@@ -22,13 +22,15 @@ from train.bench.tpu.programs import (
     text_task,
 )
 from train.charlm import task as charlm_task
-from train.charlm import update as charlm_training
+from train.charlm import training as charlm_training
+from train.charlm.update import update_many as update_text
 from train.cli import InputError
 from train.names import training
-from train.names.task import CHUNK
-from train.names.update import repeat_while_good
+from train.names.task import CALL_UPDATES
+from train.names.update import update_many as update_names
 from train.runs.devices import GATES, ROWS, Layout
 from train.runs.directory import write_json
+from train.runs.guards import repeat_while_finite
 
 # Written by hand after what libtpu makes of a training on four chips: updates until a
 # number that is given, a choice between two widths, in each a loop over time forward and
@@ -137,7 +139,7 @@ def test_products_are_counted_step_by_step():
                 0
             ], True
 
-        return repeat_while_good(count, body, 0.0)
+        return repeat_while_finite(count, body, 0.0)
 
     jaxpr = jax.make_jaxpr(run)(jnp.ones((2, 3)), True, 9).jaxpr
     assert tpu_compile.product_flops(jaxpr) == 4 * 2 * 2 * 3 * 7
@@ -156,9 +158,9 @@ def test_names_are_compiled_as_they_are_trained():
     call = PROGRAMS["workshop-seeds"].call("float32", layout(replicas=True))
     task = names_task("workshop", "attention", "float32", 8)
     state = jax.eval_shape(lambda: training.start(task).state)
-    piece = training.piece_of(task.batches(0), 0, CHUNK)
-    assert call.function is training.update_many
-    assert leaves(call.args) == leaves((state, piece, np.int32(0)))
+    batches = training.call_batches(task.batches(0), 0, CALL_UPDATES)
+    assert call.function is update_names
+    assert leaves(call.args) == leaves((state, batches, np.int32(0)))
     assert call.static == {"trainer": task.trainer, "replicas": True, "layout": None}
     assert call.recurrent == {(8, 32, 96)}
 
@@ -166,10 +168,10 @@ def test_names_are_compiled_as_they_are_trained():
 def test_text_is_compiled_as_it_is_trained():
     call = PROGRAMS["shakespeare"].call("bfloat16", layout())
     task = text_task("shakespeare", "bfloat16")
-    state = jax.eval_shape(lambda: charlm_task.start(task))
-    tokens, key = charlm_training.inputs(task, 0, None)
-    rates = np.zeros(charlm_task.CALL, np.float32)
-    assert call.function is charlm_training.update_many
+    state = jax.eval_shape(lambda: charlm_training.start(task).state)
+    tokens, key = charlm_training.call_windows(task, 0, None)
+    rates = np.zeros(charlm_task.CALL_UPDATES, np.float32)
+    assert call.function is update_text
     assert leaves(call.args) == leaves((state, tokens, rates, np.int32(0), key))
     assert task.trainer.model.dtype == jnp.bfloat16
     assert call.recurrent == {(384, 4 * 384)}
@@ -178,7 +180,7 @@ def test_text_is_compiled_as_it_is_trained():
 
 def test_the_lab_has_the_lessons_streams():
     call = PROGRAMS["lab"].call("float32", layout())
-    assert call.args[1].shape == (charlm_task.CALL, 64, 51)
+    assert call.args[1].shape == (charlm_task.CALL_UPDATES, 64, 51)
 
 
 def square(function) -> Program:

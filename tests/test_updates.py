@@ -7,17 +7,10 @@ import optax
 import pytest
 
 from rnnjax.lessons import AttentionClassifier, DropoutClassifier
+from train.forward import random_carry
 from train.names import batches as plans
-from train.names.update import (
-    State,
-    Trainer,
-    cross_entropy,
-    is_finite,
-    not_finite,
-    random_carry,
-    skip_large_gradients,
-    skipped,
-)
+from train.names.update import State, Trainer, cross_entropy
+from train.runs.guards import is_finite, not_finite, skip_large_gradients, skipped
 
 VOCAB, CLASSES, BATCH, TIME = 7, 4, 3, 9
 

@@ -25,7 +25,7 @@ from jax import export
 from rnnjax.truncated import zero_carry
 from train import compilation_cache, predict, sample
 from train.cli import InputError, default, run
-from train.names.evaluate import forward
+from train.forward import forward
 from train.runs.directory import (
     RunDirectory,
     count,

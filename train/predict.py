@@ -22,9 +22,9 @@ from rnnjax.text import Vocabulary, to_alphabet, transliterate
 from rnnjax.weights.torch import from_torch
 from train import compilation_cache
 from train.cli import InputError, default, printable, run
-from train.names.evaluate import Look, logits_and_attention
-from train.names.update import CarryKind
-from train.recipes import SETTINGS, build_model
+from train.forward import Attention, CarryKind, logits_and_attention
+from train.names.settings import SETTINGS
+from train.recipes import build_model
 from train.runs.directory import RunDirectory, open_trained
 
 MAX_CHARACTERS = 1000
@@ -89,7 +89,7 @@ class Answer(NamedTuple):
     name: str
     spelling: str
     probs: np.ndarray
-    look: Look | None
+    look: Attention | None
 
 
 def load(directory: RunDirectory) -> Classifier:
@@ -178,7 +178,7 @@ def ask(name: str, classifier: Classifier) -> Answer:
     )
     probs = np.asarray(jax.nn.softmax(logits))
     return Answer(
-        name, spelling, probs, None if weights is None else Look(spelling, weights)
+        name, spelling, probs, None if weights is None else Attention(spelling, weights)
     )
 
 

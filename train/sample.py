@@ -23,8 +23,8 @@ import numpy as np
 from rnnjax.sampling import Choice, generate, read, sample_keys
 from rnnjax.weights.torch import from_torch
 from train import compilation_cache
-from train.charlm.text import Codec, codec_from, join_lines
 from train.cli import InputError, Quiet, check_seed, default, note, printable, run
+from train.codec import Codec, codec_from, join_lines
 from train.datasets import load_text
 from train.likelihood import likelihood, num_streams_for
 from train.recipes import build_model

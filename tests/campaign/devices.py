@@ -25,18 +25,21 @@ from unittest import mock
 import jax
 import numpy as np
 
+from train import codec
 from train.bench.tpu import hlo
 from train.charlm import __main__ as charlm
 from train.charlm import task as charlm_task
 from train.charlm import text as streams
-from train.charlm import update as charlm_training
+from train.charlm import training as charlm_training
 from train.charlm.settings import Config as CharLMConfig
 from train.datasets import find_names
 from train.names import __main__ as names
-from train.names import training
+from train.names import training as names_training
 from train.names.task import make_task
+from train.names.update import update_many
 from train.recipes import MODELS
 from train.runs.devices import Devices, make_layout, placed
+from train.runs.loop import advance
 
 from . import programs
 from .programs import SAMPLE
@@ -61,14 +64,14 @@ def names_run(recipe: str, model: str, seeds: int, flags: Devices, updates: int)
     data = find_names(SAMPLE / "names")
     task = make_task(recipe, model, settings, data, range(seeds))
     layout = make_layout(flags, ROWS, seeds, settings.hidden_size)
-    progress, losses, round_ = training.start(task), [], 0
+    training = names_training.Training(task, layout)
+    progress, losses = training.start(), []
     progress = progress._replace(state=placed(layout, progress.state))
     while sum(map(len, losses)) < updates:
-        batches = task.batches(round_)
-        num = min(batches.num_batches, updates)
-        progress = training.advance(task, progress, batches, num, None, layout)
-        losses.append(progress.round_metrics.loss[:num].copy())
-        round_ += 1
+        num = min(training.batches(progress).num_batches, updates)
+        progress = advance(training, progress, num)
+        losses.append(progress.unrecorded.loss.copy())
+        progress = progress._replace(recorded=progress.step)
     return np.concatenate(losses)[:updates], progress.state
 
 
@@ -79,19 +82,18 @@ def charlm_run(recipe: str, flags: Devices, updates: int) -> Any:
     )
     lab = recipe == "lab"
     text = streams.read_text(SAMPLE / "script.txt", "shakespeare", joined=lab)
-    found = streams.survey(text, "chars", streams.LINE_END if lab else "\n")
+    found = streams.survey(text, "chars", codec.LINE_END if lab else "\n")
     tokens = streams.tokenize(text, found.codec, Path())
     task = charlm_task.make_task(config, text, found.codec, tokens)
     rows = len(task.windows.stream_starts)
     layout = make_layout(flags, rows, 1, task.settings.hidden_size)
-    size = charlm_task.CALL
-    state = placed(layout, charlm_task.start(task))
-    progress = charlm_training.Progress(state, np.zeros(size, np.float32), 0, 0.0)
-    losses, rates = [], np.full(size, task.settings.learning_rate, np.float32)
-    for begin in range(0, updates, size):
-        progress = progress._replace(begin=begin)
-        progress = charlm_training.advance(task, progress, size, rates, None, layout)
-        losses.append(progress.losses.copy())
+    training = charlm_training.Training(task, layout)
+    progress, losses = training.start(), []
+    progress = progress._replace(state=placed(layout, progress.state))
+    while progress.step < updates:
+        progress = advance(training, progress, training.room(progress))
+        losses.append(progress.unrecorded.loss.copy())
+        progress = progress._replace(recorded=progress.step)
     return np.concatenate(losses), progress.state
 
 
@@ -169,9 +171,9 @@ def talks(name: str, flags: Devices) -> dict[str, int]:
     data = find_names(SAMPLE / "names")
     task = make_task(recipe, model, config.settings(model), data, range(1))
     layout = make_layout(flags, ROWS, 1, 8)
-    lowered = training.update_many.lower(
-        placed(layout, training.start(task).state),
-        training.piece_of(task.batches(0), 0, 2, layout),
+    lowered = update_many.lower(
+        placed(layout, names_training.start(task).state),
+        names_training.call_batches(task.batches(0), 0, 2, layout),
         2,
         trainer=task.trainer,
         replicas=False,

@@ -29,8 +29,8 @@ from train.charlm.text import read_text, survey, tokenize
 from train.cli import InputError
 from train.datasets import load_names
 from train.names import __main__ as names
+from train.names.settings import SETTINGS
 from train.names.task import make_task
-from train.recipes import SETTINGS
 
 from . import programs
 from .faults import is_change

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from train.charlm import __main__ as charlm
 from train.charlm import task as charlm_task
-from train.charlm import update as charlm_training
+from train.charlm import update as charlm_updates
 from train.names import __main__ as names
 from train.names import task
 from train.names import update as updates
@@ -73,11 +73,9 @@ def poisoned(where: str, at: int, value: float, leaf: int) -> Iterator[None]:
         after, metrics = real(self, state, *args)
         return after, metrics._replace(loss=bad_loss(metrics.loss, state.step))
 
-    def charlm_update(
-        trainer: Any, state: Any, *args: Any, real=charlm_training.update
-    ):
-        after, loss = real(trainer, state, *args)
-        return after, bad_loss(loss, state.step)
+    def charlm_update(trainer: Any, state: Any, *args: Any, real=charlm_updates.update):
+        after, metrics = real(trainer, state, *args)
+        return after, metrics._replace(loss=bad_loss(metrics.loss, state.step))
 
     with (
         mock.patch.object(task, "make_optimizer", wrap(task.make_optimizer)),
@@ -85,7 +83,7 @@ def poisoned(where: str, at: int, value: float, leaf: int) -> Iterator[None]:
             charlm_task, "make_optimizer", wrap(charlm_task.make_optimizer)
         ),
         mock.patch.object(updates.Trainer, "update", names_update),
-        mock.patch.object(charlm_training, "update", charlm_update),
+        mock.patch.object(charlm_updates, "update", charlm_update),
     ):
         yield
 

@@ -8,7 +8,7 @@ from unittest import mock
 
 from train.charlm import __main__ as charlm
 from train.names import __main__ as names
-from train.recipes import SETTINGS
+from train.names.settings import SETTINGS
 
 from . import programs
 from .programs import SAMPLE, Program

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from train import compilation_cache
-from train.charlm.finish import finish
 from train.charlm.settings import Config
 from train.charlm.task import make_model, make_task, make_windows
-from train.charlm.text import LINE_END, Survey, read_text, survey, tokenize
-from train.charlm.update import train
+from train.charlm.text import Survey, read_text, survey, tokenize
+from train.charlm.training import Training
 from train.cli import command, printable, results, run
-from train.report.render import write_report
+from train.codec import LINE_END
 from train.runs.devices import NOT_OF_A_RUN, make_layout
 from train.runs.directory import RunDirectory, default_path, device_line
 from train.runs.distributed import is_first, own_path, together
 from train.runs.interruption import Interruption, interruptible
+from train.runs.loop import run_in
 
 
 def describe(config: Config, source: str, found: Survey) -> dict[str, Any]:
@@ -93,19 +93,12 @@ def run_at(path: Path, config: Config, stop: Interruption) -> dict[str, Any]:
     rows = len(make_windows(config, found.num_tokens).stream_starts)
     layout = make_layout(config, rows, 1, config.settings.hidden_size)
     directory = RunDirectory.open(path, describe(config, text.source, found))
-    with directory.lock():
+
+    def make() -> Training:
         tokens = tokenize(text, found.codec, path / "tokens.bin")
-        task = make_task(config, text, found.codec, tokens)
-        progress, compile_seconds = train(task, directory, stop, layout)
-        if not is_first():
-            return {}
-        summary = directory.outcome(progress.step)
-        if summary is not None:
-            print(f"{path} is complete; nothing to do")
-        else:
-            summary = finish(task, progress, compile_seconds, directory)
-        write_report(path)
-        return summary
+        return Training(make_task(config, text, found.codec, tokens), layout)
+
+    return run_in(directory, make, stop)
 
 
 def tell(summary: dict[str, Any], path: Path) -> None:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax.sampling import Choice, generate, read, sample_keys
 from train.charlm.task import Task
-from train.charlm.text import LINE_END
+from train.codec import LINE_END
 from train.likelihood import Likelihood, likelihood
 
 

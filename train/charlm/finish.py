@@ -6,8 +6,8 @@ from typing import Any
 
 from train import STARTED, plots
 from train.charlm.evaluate import final_text, validate
-from train.charlm.task import State, Task
-from train.charlm.update import Progress
+from train.charlm.task import Task
+from train.charlm.update import State
 from train.cli import printable
 from train.likelihood import crop_loss, likelihood
 from train.runs.checkpoint import Checkpoints
@@ -18,6 +18,7 @@ from train.runs.directory import (
     write_json,
     write_text,
 )
+from train.runs.loop import Progress
 
 
 def best_state(task: Task, progress: Progress, directory: RunDirectory) -> State:
@@ -27,7 +28,7 @@ def best_state(task: Task, progress: Progress, directory: RunDirectory) -> State
     if step is None or step == progress.step:
         return progress.state
     tree = checkpoints.restore(step, progress.to_tree())
-    return Progress.from_tree(tree).state
+    return progress.from_tree(tree).state
 
 
 def finish(
@@ -77,7 +78,7 @@ def finish(
         "seed": task.config.seed,
         "num_params": count(params),
         "steps": progress.step,
-        "epochs": progress.step / task.epoch_steps,
+        "epochs": progress.step / task.epoch_updates,
         "best_step": int(best.step),
         **measured,
         "train_loss": records[-1]["train_loss"],

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,40 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnjax.truncated import Windows, zero_carry
+from rnnjax.truncated import Windows
 from train.charlm.settings import Config, Settings
-from train.charlm.text import Codec, Text, lesson_windows, stream_windows
-from train.names.update import skip_large_gradients
+from train.charlm.text import Text, lesson_windows, stream_windows
+from train.charlm.update import Trainer
+from train.codec import Codec
 from train.recipes import build_model
+from train.runs.guards import skip_large_gradients
 
-CALL = 20
-"""Updates in one call of the compiled loop, at most."""
+CALL_UPDATES = 20
+"""Updates in one call of the compiled loop, at most: a call of lesson 002's size takes a
+quarter of a minute, and a signal waits for its end."""
 
 TRAIN_SHARE = 0.9
 """Of the text, from its beginning; the rest is for validation (but in lab)."""
-
-
-class State(NamedTuple):
-    """All that training changes.
-
-    Attributes:
-        params: The model's parameters.
-        opt_state: The optimiser's state.
-        carry: What the next window starts from.
-        step: Number of updates so far.
-    """
-
-    params: Any
-    opt_state: Any
-    carry: Any
-    step: jax.Array
-
-
-class Trainer(NamedTuple):
-    """What stays the same through a training: the model and its optimiser."""
-
-    model: nn.Module
-    tx: optax.GradientTransformation
 
 
 class Task(NamedTuple):
@@ -72,24 +52,24 @@ class Task(NamedTuple):
     key: jax.Array
 
     @property
-    def epoch_steps(self) -> int:
+    def epoch_updates(self) -> int:
         """Updates of an epoch: one for each window."""
         return len(self.windows.window_starts)
 
     @property
-    def num_steps(self) -> float:
+    def num_updates(self) -> float:
         """Updates of the whole training; infinite if only time ends it."""
         epochs = self.settings.epochs
-        return math.inf if epochs is None else epochs * self.epoch_steps
+        return math.inf if epochs is None else epochs * self.epoch_updates
 
-    def next_stop(self, step: int) -> int:
+    def next_record(self, step: int) -> int:
         """The update, after this one, up to which one call of the loop may go."""
-        every = [CALL, self.settings.checkpoint_every]
+        every = [CALL_UPDATES, self.settings.checkpoint_every]
         if self.settings.every is not None:
             every.append(self.settings.every)
         if self.settings.sample_every is not None:
-            every.append(self.settings.sample_every * self.epoch_steps)
-        return int(min(self.num_steps, *(step - step % n + n for n in every)))
+            every.append(self.settings.sample_every * self.epoch_updates)
+        return int(min(self.num_updates, *(step - step % n + n for n in every)))
 
 
 def make_model(config: Config, codec: Codec) -> nn.Module:
@@ -177,12 +157,3 @@ def make_task(config: Config, text: Text, codec: Codec, tokens: np.ndarray) -> T
         # XLA's own generator ("rbg") takes four times as long on a CPU.
         jax.random.key(config.seed + 1),
     )
-
-
-def start(task: Task) -> State:
-    """Before the first update."""
-    model, tx = task.trainer
-    tokens = jnp.zeros((1, 1), jnp.int32)
-    params = jax.jit(model.init)(jax.random.key(task.config.seed), tokens)["params"]
-    carry = zero_carry(model, (len(task.windows.stream_starts),))
-    return State(params, tx.init(params), carry, jnp.array(0))

@@ -22,9 +22,9 @@ import tyro
 from rnnjax.lessons import PaddedClassifier, PreviousStateClassifier
 from train import compilation_cache, predict, sample
 from train.cli import InputError, default, printable, run
+from train.forward import start_of
 from train.inspect import plots as gate_plots
 from train.inspect.traces import Layer, Trace, trace
-from train.names.evaluate import start_of
 from train.runs.directory import open_trained
 
 MOST_CHARACTERS = 1000

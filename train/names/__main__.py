@@ -13,149 +13,30 @@ import dataclasses
 import math
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 
 from train import compilation_cache, plots
 from train.cli import (
-    InputError,
-    Output,
-    check_seed,
     command,
-    default,
-    defaults,
-    flag,
     printable,
     results,
     run,
 )
-from train.datasets import FOUND, NamesData, find_names
+from train.datasets import NamesData, find_names
 from train.names import splits
-from train.names.finish import finish
+from train.names.settings import Config
 from train.names.task import Task, make_task
-from train.names.training import train
-from train.names.update import skip_large_gradients
-from train.recipes import SETTINGS, NamesRecipe, Settings, models_of, settings_of
+from train.names.training import Training
+from train.recipes import models_of
 from train.report.render import write_report
-from train.runs.devices import NOT_OF_A_RUN, Devices, make_layout
+from train.runs.devices import NOT_OF_A_RUN, make_layout
 from train.runs.directory import RunDirectory, default_path, device_line, write_json
 from train.runs.distributed import is_first, own_path, together
+from train.runs.guards import skip_large_gradients
 from train.runs.interruption import Interruption, interruptible
-
-
-def recipes_own(setting: str) -> Any:
-    """What ``--help`` says of a setting that each recipe has its own value for."""
-    return defaults(
-        (recipe, getattr(settings, setting))
-        for (recipe, _), settings in SETTINGS.items()
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """What is trained."""
-
-    recipe: NamesRecipe = "best"
-    """practical, workshop, blog and binary are the lessons; best is our own."""
-    model: Annotated[str | None, default("the recipe's first")] = None
-    """One of the recipe's models (a wrong one lists them)."""
-    compare: bool = False
-    """Train all models of the recipe and compare them."""
-    hidden_size: Annotated[int | None, recipes_own("hidden_size")] = None
-    """Width of the recurrence."""
-    mlp_size: Annotated[int | None, recipes_own("mlp_size")] = None
-    """binary: width of the layer before the last."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the operands of matrix products, in training."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """What it is trained and tested on."""
-
-    data: Annotated[Path | None, FOUND] = None
-    """Directory with one <Language>.txt for each language."""
-    protocol: Literal["both", "blog", "leak-free"] = "both"
-    """How best is tested: blog is a random 10 %, leak-free removes duplicates first."""
-    noise: int = 0
-    """workshop: with N > 0, names get 0 to N + 1 meaningless characters at their end."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """How it is trained."""
-
-    seed: int = 0
-    """Decides split, initial parameters, order, noise and dropout."""
-    seeds: int = 1
-    """Number of replicas, with seeds seed, seed + 1, …, trained together."""
-    epochs: Annotated[int | None, recipes_own("epochs")] = None
-    """Passes over the training names."""
-    iterations: Annotated[int | None, recipes_own("iterations")] = None
-    """workshop: number of updates."""
-    minutes: Annotated[float | None, default("no limit")] = None
-    """Stop after the epoch (thousand iterations) that ends after so much training."""
-    batch_size: Annotated[int | None, recipes_own("batch_size")] = None
-    """Names per update."""
-    learning_rate: Annotated[float | None, recipes_own("learning_rate")] = None
-    """Step size of the optimiser."""
-    skip_gradients_above: Annotated[float | None, default("none")] = None
-    """Leave out updates whose gradient has this norm or a larger one."""
-    checkpoint_every: Annotated[int | None, default("1; workshop 20")] = None
-    """Epochs (workshop: thousands of iterations) between checkpoints."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Config(Output, Devices, Training, Data, Model):
-    """Train a classifier that tells the language of a surname."""
-
-    def __post_init__(self):
-        known = models_of(self.recipe)
-        if self.model is not None and self.model not in known:
-            raise InputError(
-                f"the recipe {self.recipe} has no model {printable(self.model)!r}; "
-                f"expected one of {', '.join(known)}"
-            )
-        if self.compare and self.model is not None:
-            raise InputError(
-                "--compare trains every model of the recipe; leave out --model"
-            )
-        if self.noise and self.recipe != "workshop":
-            raise InputError(
-                f"--noise belongs to the recipe workshop, not to {self.recipe}; "
-                "leave it out or use --recipe workshop"
-            )
-        if self.protocol != "both" and self.recipe != "best":
-            raise InputError(
-                f"--protocol belongs to the recipe best, not to {self.recipe}; "
-                "leave it out"
-            )
-        for name, least in [("seeds", 1), ("noise", 0), ("checkpoint_every", 1)]:
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{flag(name)} is {value}; expected at least {least}")
-        for name in ("minutes", "skip_gradients_above"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{flag(name)} is {value}; expected more than 0")
-        check_seed(self.seed)
-        self.check_devices()
-        self.settings(self.model or known[0])
-
-    def settings(self, model: str) -> Settings:
-        """The recipe's settings with what the flags change."""
-        settings = settings_of(
-            self.recipe,
-            model,
-            learning_rate=self.learning_rate,
-            hidden_size=self.hidden_size,
-            mlp_size=self.mlp_size,
-            epochs=self.epochs,
-            iterations=self.iterations,
-            batch_size=self.batch_size,
-        )
-        return dataclasses.replace(settings, dtype=self.dtype)
+from train.runs.loop import run_in
 
 
 def run_task(
@@ -183,19 +64,8 @@ def run_task(
         tx = skip_large_gradients(task.trainer.tx, config.skip_gradients_above)
         task = task._replace(trainer=task.trainer._replace(tx=tx))
     directory = RunDirectory.open(path, describe(config, task))
-    with directory.lock():
-        progress, compile_seconds = train(
-            task, directory, stop, config.minutes, config.checkpoint_every, layout
-        )
-        if not is_first():
-            return {}
-        summary = directory.outcome(progress.step)
-        if summary is not None:
-            print(f"{path} is complete; nothing to do")
-        else:
-            summary = finish(task, progress, compile_seconds, directory)
-        write_report(path)
-        return summary
+    training = Training(task, layout, config.minutes, config.checkpoint_every)
+    return run_in(directory, lambda: training, stop)
 
 
 def describe(config: Config, task: Task) -> dict[str, Any]:

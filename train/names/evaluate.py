@@ -1,16 +1,16 @@
-"""A classifier's logits for many names, and what its attention looked at."""
+"""How well a classifier does on names: logits, loss, accuracy, F1, confusion, attention."""
 
 import functools
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.text import pad
+from train.forward import Attention, forward, random_carry
 from train.names.batches import Encoded, bucket_of, in_order
-from train.names.update import CarryKind, Trainer, random_carry
+from train.names.task import Task
+from train.names.update import Trainer
 
 BATCH_SIZE = 256
 
@@ -82,26 +82,9 @@ def _carried_logits(trainer, params, tokens, seq_lengths):
     return jax.lax.scan(step, carry, (tokens, seq_lengths))[1]
 
 
-class Look(NamedTuple):
-    """Where attention looked in one name.
-
-    Attributes:
-        text: The characters.
-        weights: ``(len(text),)``, which sum to 1.
-    """
-
-    text: str
-    weights: np.ndarray
-
-    def shown(self) -> str:
-        """Every character with its share in percent, in a line."""
-        shares = (
-            f"{c} {100 * w:.0f}" for c, w in zip(self.text, self.weights, strict=True)
-        )
-        return " · ".join(shares)
-
-
-def attention_of(trainer: Trainer, params, texts: list[str], vocabulary) -> list[Look]:
+def attention_of(
+    trainer: Trainer, params, texts: list[str], vocabulary
+) -> list[Attention]:
     """Where attention looks in texts; nothing for a model without attention.
 
     Args:
@@ -111,7 +94,7 @@ def attention_of(trainer: Trainer, params, texts: list[str], vocabulary) -> list
         vocabulary: Encodes them.
 
     Returns:
-        One look for each text, or an empty list.
+        One for each text, or an empty list.
     """
     padded = pad([vocabulary.encode(text) for text in texts])
 
@@ -123,70 +106,101 @@ def attention_of(trainer: Trainer, params, texts: list[str], vocabulary) -> list
     # To NumPy first: JAX would compile a slice for each length.
     weights = np.asarray(attend(params))
     return [
-        Look(text, row[: len(text)]) for text, row in zip(texts, weights, strict=True)
+        Attention(text, row[: len(text)])
+        for text, row in zip(texts, weights, strict=True)
     ]
 
 
-def logits_and_attention(
-    model: nn.Module, params, tokens: np.ndarray, carry: CarryKind
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Logits of one name, and where attention looked in it.
+class Report(NamedTuple):
+    """Figures of a classifier on a set of examples.
+
+    Attributes:
+        loss: Mean loss, nats.
+        accuracy: Share of examples whose largest logit is that of the label.
+        macro_f1: Mean F1 of the classes that occur, as a label or as an answer.
+        confusion: ``(classes, classes)`` counts; rows are labels, columns answers.
+        precision: ``(classes,)``; 0 for a class that is never the answer.
+        recall: ``(classes,)``; 0 for a class that is never the label.
+        f1: ``(classes,)`` harmonic mean of the two.
+    """
+
+    loss: float
+    accuracy: float
+    macro_f1: float
+    confusion: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+
+
+def report(losses: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> Report:
+    """Sum up how well the labels were found.
 
     Args:
-        model: The classifier.
-        params: Its parameters.
-        tokens: ``(time,)``.
-        carry: What the recipe's recurrence starts from, see :func:`start_of`.
+        losses: ``(examples,)`` nats.
+        logits: ``(examples, classes)``.
+        labels: ``(examples,)``.
 
     Returns:
-        ``(classes,)`` logits, and ``(time,)`` weights or None.
+        The figures.
+
+    Example:
+        >>> logits = np.array([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
+        >>> figures = report(np.zeros(3), logits, np.array([0, 1, 1]))
+        >>> round(figures.accuracy, 3), figures.confusion.tolist()
+        (0.667, [[1, 0], [1, 1]])
     """
-    # One of a few lengths, so that many names need few compilations.
-    width = max(8, 2 ** int(np.ceil(np.log2(len(tokens)))))
-    width = min(width, getattr(model, "max_length", width))
-    logits, weights = forward(model, params, *pad([tokens], width), carry)
-    if weights is not None:
-        weights = np.asarray(weights[0, : len(tokens)])
-    return np.asarray(logits[0]), weights
-
-
-def start_of(model: nn.Module, carry: CarryKind) -> jax.Array | None:
-    """The state that a name starts from when somebody asks about it.
-
-    Args:
-        model: The classifier.
-        carry: What the recipe's recurrence starts from; a random state is always the
-            same one here, so that a name has one answer.
-
-    Returns:
-        ``(features,)``; None is zeros.
-    """
-    if carry != "random":
-        return None
-    return random_carry(jax.random.key(0), 1, model.hidden_size)[0]
-
-
-@functools.partial(jax.jit, static_argnames=("model", "carry"))
-def forward(
-    model: nn.Module, params, tokens, seq_lengths, carry: CarryKind = "zeros"
-) -> tuple[jax.Array, jax.Array | None]:
-    """Logits of a padded batch, and where attention looked.
-
-    Args:
-        model: The classifier.
-        params: Its parameters.
-        tokens: ``(batch, time)``.
-        seq_lengths: ``(batch,)``.
-        carry: What the recipe's recurrence starts from, see :func:`start_of`.
-
-    Returns:
-        ``(batch, classes)`` logits, and ``(batch, time)`` weights or None.
-    """
-    start = start_of(model, carry)
-    if start is not None:
-        start = jnp.broadcast_to(start, (tokens.shape[0], *start.shape))
-    logits, sown = model.apply(
-        {"params": params}, tokens, seq_lengths, start, mutable=["intermediates"]
+    num_classes = logits.shape[1]
+    answers = logits.argmax(axis=1)
+    confusion = np.zeros((num_classes, num_classes), int)
+    np.add.at(confusion, (labels, answers), 1)
+    correct = np.diag(confusion)
+    as_answer, as_label = confusion.sum(axis=0), confusion.sum(axis=1)
+    f1 = _ratio(2 * correct, as_answer + as_label)
+    return Report(
+        loss=float(np.mean(losses)),
+        accuracy=float(correct.sum() / confusion.sum()),
+        macro_f1=float(f1[as_answer + as_label > 0].mean()),
+        confusion=confusion,
+        precision=_ratio(correct, as_answer),
+        recall=_ratio(correct, as_label),
+        f1=f1,
     )
-    (weights,) = sown.get("intermediates", {}).get("attention", (None,))
-    return logits, weights
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return part / np.maximum(whole, 1)
+
+
+def table(figures: Report, languages: tuple[str, ...]) -> str:
+    """The figures of every language, as lines for people."""
+    width = max(8, *map(len, languages))
+    lines = [f"{'language':<{width}}  names  precision  recall     F1"]
+    for i, language in enumerate(languages):
+        lines.append(
+            f"{language:<{width}}  {figures.confusion[i].sum():5d}  "
+            f"{figures.precision[i]:9.3f}  {figures.recall[i]:6.3f}  {figures.f1[i]:.3f}"
+        )
+    return "\n".join(lines)
+
+
+def evaluate(task: Task, params, index: int, which: str) -> Report:
+    """Figures of one replica on its test or validation names."""
+    return report_of(task, logits_for(task, params, index, which), index, which)
+
+
+def report_of(task: Task, logits: np.ndarray, index: int, which: str) -> Report:
+    """Figures of logits for one replica's test or validation names."""
+    labels = getattr(task.replicas[index], which).labels[: len(logits)]
+    losses = np.asarray(jax.jit(task.settings.test_loss)(logits, labels))
+    return report(losses, logits, labels)
+
+
+def logits_for(task: Task, params, index: int, which: str) -> np.ndarray:
+    """Logits of one replica for its test or validation names."""
+    replica = task.replicas[index]
+    # A stream of its own, for the recipe whose initial states are random.
+    key = jax.random.fold_in(jax.random.key(replica.seed), 1)
+    return logits_of(
+        task.trainer, params, getattr(replica, which), task.settings.batch_size, key
+    )

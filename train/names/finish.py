@@ -7,15 +7,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from train import STARTED, plots
+from train import STARTED
 from train.cli import printable
+from train.forward import Attention
 from train.names import batches as plans
-from train.names.classification import Report, table
-from train.names.evaluate import Look, attention_of
+from train.names import plots
+from train.names.evaluate import Report, attention_of, logits_for, report_of, table
 from train.names.task import Task
-from train.names.training import Progress, logits_for, replica_of, report_of
+from train.plots import curves
 from train.report.findings import find
 from train.runs.directory import RunDirectory, count, device_line, write_json
+from train.runs.loop import Progress
 
 
 def finish(
@@ -24,22 +26,24 @@ def finish(
     """Test, print and write all that a run leaves; return its summary."""
     params = progress.state.params
     if task.settings.test_every:
-        params = progress.best_params
-    replicas = [replica_of(params, i, task) for i in range(len(task.replicas))]
+        params = progress.best.params
+    replicas = [task.replica_of(params, i) for i in range(len(task.replicas))]
     logits = [logits_for(task, p, i, "test") for i, p in enumerate(replicas)]
     reports = [report_of(task, each, i, "test") for i, each in enumerate(logits)]
     first = reports[0]
     print(f"\n{table(first, task.languages)}\n")
     draw(task, logits[0], first, directory)
-    looks, look_languages = draw_attention(task, replicas[0], directory.path / "plots")
+    attended, attended_languages = draw_attention(
+        task, replicas[0], directory.path / "plots"
+    )
     test = task.replicas[0].split.test
     findings = find(
         first.confusion,
         logits[0],
         test.labels[: len(logits[0])],
         test.names.tolist(),
-        looks,
-        look_languages,
+        attended,
+        attended_languages,
         task.languages,
     )
     write_json(directory.path / "findings.json", findings.to_json())
@@ -94,10 +98,10 @@ def draw(task: Task, logits, figures: Report, directory: RunDirectory) -> None:
         for which in ("train", "validation", "test"):
             points = [r for r in records if f"{which}_{what}" in r]
             if points:
-                xs = [r["step"] if iterations else r["round"] + 1 for r in points]
+                xs = [r["step"] if iterations else r["epoch"] for r in points]
                 ys = [np.mean(r[f"{which}_{what}"]) for r in points]
                 lines[which] = (xs, ys)
-        plots.curves(pictures / f"{what}.png", lines, axis, unit)
+        curves(pictures / f"{what}.png", lines, axis, unit)
     plots.confusion(pictures / "confusion.png", figures, task.languages)
 
     test = task.replicas[0].split.test
@@ -120,8 +124,10 @@ def top(probs: np.ndarray, languages, num: int = 3) -> str:
     return ", ".join(f"{languages[i]} {100 * probs[i]:.1f} %" for i in order)
 
 
-def draw_attention(task: Task, params, pictures: Path) -> tuple[list[Look], list[str]]:
-    """Where attention looks in some training names, noise included, if there is any.
+def draw_attention(
+    task: Task, params, pictures: Path
+) -> tuple[list[Attention], list[str]]:
+    """Where attention attended in some training names, noise included, if there is any.
 
     Returns:
         The names that are drawn, and their languages; none without attention.
@@ -136,24 +142,24 @@ def draw_attention(task: Task, params, pictures: Path) -> tuple[list[Look], list
         for _ in places
     ]
     texts = [train_split.names[i] + end for i, end in zip(places, noise, strict=True)]
-    looks = attention_of(task.trainer, params, texts, task.vocabulary)
-    if not looks:
+    attended = attention_of(task.trainer, params, texts, task.vocabulary)
+    if not attended:
         return [], []
     print("\nwhere attention looks")
-    for look_ in looks[:5]:
-        print("  " + "  ".join(f"{printable(c):>4}" for c in look_.text))
-        print("  " + "  ".join(f"{w:4.2f}" for w in look_.weights))
-    on_last = np.mean([look_.weights[-1] for look_ in looks])
+    for each in attended[:5]:
+        print("  " + "  ".join(f"{printable(c):>4}" for c in each.text))
+        print("  " + "  ".join(f"{w:4.2f}" for w in each.weights))
+    on_last = np.mean([each.weights[-1] for each in attended])
     line = f"{100 * on_last:.0f} % of it on the last character"
     if task.noise:
         on_noise = np.mean(
             [
-                look_.weights[len(look_.text) - len(end) :].sum() if end else 0.0
-                for look_, end in zip(looks, noise, strict=True)
+                each.weights[len(each.text) - len(end) :].sum() if end else 0.0
+                for each, end in zip(attended, noise, strict=True)
             ]
         )
         line += f", {100 * on_noise:.0f} % on the noise"
-    print(f"  mean of {len(looks)} training names: {line}")
+    print(f"  mean of {len(attended)} training names: {line}")
     titles = [task.languages[train_split.labels[i]] for i in places[:8]]
-    plots.attention(pictures / "attention.png", looks[:8], titles)
-    return looks[:8], titles
+    plots.attention(pictures / "attention.png", attended[:8], titles)
+    return attended[:8], titles

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -16,11 +17,16 @@ from train.cli import InputError
 from train.datasets import NamesData
 from train.names import batches as plans
 from train.names import splits
+from train.names.settings import Settings
 from train.names.update import Trainer
-from train.recipes import Settings, build_model
+from train.recipes import build_model
 
-CHUNK = 1000
-"""Updates in one call of the compiled loop, at most."""
+REPORT_EVERY = 1000
+"""Iterations whose loss lesson 001 averages, and between two of its records."""
+
+CALL_UPDATES = 1000
+"""Updates in one call of the compiled loop, at most: what it reads is made anew for each,
+and a call of so many small updates already costs next to nothing."""
 
 
 class Replica(NamedTuple):
@@ -69,31 +75,49 @@ class Task(NamedTuple):
     fingerprint: str
 
     @property
-    def num_rounds(self) -> int:
-        """Epochs, or thousands of iterations."""
+    def record_updates(self) -> int:
+        """Updates between two records: an epoch's, or a thousand; the last has fewer."""
+        if self.settings.iterations is not None:
+            return REPORT_EVERY
+        whole, rest = divmod(
+            len(self.replicas[0].train.labels), self.settings.batch_size
+        )
+        return whole + (rest > 0 and not self.settings.drop_last)
+
+    @property
+    def num_updates(self) -> int:
+        """Updates of the whole training."""
+        if self.settings.iterations is not None:
+            return self.settings.iterations
+        assert self.settings.epochs is not None
+        return self.settings.epochs * self.record_updates
+
+    def epochs_after(self, step: int) -> int | None:
+        """Epochs that have ended; None if the recipe counts iterations."""
+        return None if self.settings.epochs is None else step // self.record_updates
+
+    def place(self, step: int) -> str:
+        """How far a training is, for people."""
         if self.settings.epochs is not None:
-            return self.settings.epochs
-        assert self.settings.iterations is not None
-        return math.ceil(self.settings.iterations / CHUNK)
+            return f"epoch {self.epochs_after(step)}/{self.settings.epochs}"
+        return f"iteration {step:,}/{self.num_updates:,}"
 
-    def round_name(self, finished: int) -> str:
-        """What a person calls the end of a round."""
-        if self.settings.epochs is not None:
-            return f"epoch {finished}/{self.settings.epochs}"
-        assert self.settings.iterations is not None
-        iterations = min(finished * CHUNK, self.settings.iterations)
-        return f"iteration {iterations:,}/{self.settings.iterations:,}"
+    def replica_of(self, tree: Any, index: int) -> Any:
+        """One replica's part of a tree of parameters."""
+        if len(self.replicas) == 1:
+            return tree
+        return jax.tree.map(lambda leaf: leaf[index], tree)
 
-    def batches(self, round_: int) -> plans.Batches:
-        """The batches of a round, for all replicas."""
-        return plans.join_replicas([self._batches(r, round_) for r in self.replicas])
+    def batches(self, index: int) -> plans.Batches:
+        """The batches between two records, for all replicas."""
+        return plans.join_replicas([self._batches(r, index) for r in self.replicas])
 
-    def _batches(self, replica: Replica, round_: int) -> plans.Batches:
+    def _batches(self, replica: Replica, index: int) -> plans.Batches:
         settings, widths, train = self.settings, self.trainer.widths, replica.train
-        rng = np.random.default_rng([replica.seed, round_, 1])
+        rng = np.random.default_rng([replica.seed, index, 1])
         if settings.order == "class_uniform":
             assert settings.iterations is not None
-            num = min(CHUNK, settings.iterations - round_ * CHUNK)
+            num = min(REPORT_EVERY, settings.iterations - index * REPORT_EVERY)
             return plans.class_uniform(
                 train,
                 num,
@@ -190,7 +214,7 @@ def make_task(
     num_updates = math.ceil(len(parts[0].train.labels) / settings.batch_size)
     tx = make_optimizer(settings, num_updates)
     trainer = Trainer(model, tx, settings.loss, settings.carry, widths)
-    return Task(
+    task = Task(
         recipe,
         model_name,
         noise,
@@ -202,6 +226,13 @@ def make_task(
         str(data.directory),
         _fingerprint(data),
     )
+    if task.record_updates == 0:
+        raise InputError(
+            f"there are {len(parts[0].train.labels):,} names to train on, and the "
+            f"recipe {recipe} leaves out batches of fewer than {settings.batch_size:,}: "
+            "no update would be made; give a smaller --batch-size"
+        )
+    return task
 
 
 def _fingerprint(data: NamesData) -> str:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from train.cli import InputError
+from train.forward import CarryKind, random_carry
 from train.names.batches import ABSENT, Batches
-
-CarryKind = Literal["zeros", "random", "kept"]
+from train.runs.devices import Layout, kept
+from train.runs.guards import is_finite, repeat_while_finite
 
 
 class State(NamedTuple):
@@ -71,12 +71,6 @@ def double_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
     log(1 + 1/e) = 0.313 nats for two classes.
     """
     return cross_entropy(jax.nn.softmax(logits), labels)
-
-
-def random_carry(key: jax.Array, batch_size: int, features: int) -> jax.Array:
-    """Lesson 003's initial state: ``kaiming_uniform_`` of a ``(1, features)`` tensor."""
-    bound = (6 / features) ** 0.5
-    return jax.random.uniform(key, (batch_size, features), minval=-bound, maxval=bound)
 
 
 class Trainer(NamedTuple):
@@ -222,96 +216,32 @@ class Trainer(NamedTuple):
         metrics = Metrics(
             jnp.zeros(shape), jnp.zeros(shape, int), jnp.zeros(shape, int)
         )
-        (state, metrics), good = repeat_while_good(count, body, (state, metrics))
+        (state, metrics), good = repeat_while_finite(count, body, (state, metrics))
         return state, metrics, good
 
 
-def is_finite(tree: Any) -> jax.Array:
-    """Whether all numbers of a tree are."""
-    # 0 times anything else is NaN, and a product is what a CPU has the fastest code for:
-    # jnp.isfinite(leaf).all() took a third of an update of the blog's GRU.
-    leaves = map(jnp.atleast_1d, jax.tree.leaves(tree))
-    sums = [jnp.sum(jnp.tensordot(jnp.zeros(len(x)), x, axes=1)) for x in leaves]
-    return jnp.isfinite(sum(sums))
-
-
-def repeat_while_good(
-    count: jax.Array,
-    body: Callable[[jax.Array, Any], tuple[Any, jax.Array]],
-    loop: Any,
-) -> tuple[Any, jax.Array]:
-    """A ``fori_loop`` from 0 that ends early.
-
-    Args:
-        count: How many rounds at most.
-        body: ``(index, loop) -> (loop, good)``; a round that is not good is the last.
-        loop: What the first round gets.
-
-    Returns:
-        What the last round gave, and whether it was good.
-    """
-
-    def step(carry):
-        index, loop, _ = carry
-        return index + 1, *body(index, loop)
-
-    _, loop, good = jax.lax.while_loop(
-        lambda carry: (carry[0] < count) & carry[2],
-        step,
-        (jnp.array(0), loop, jnp.array(True)),
-    )
-    return loop, good
-
-
-def not_finite(params: Any, loss: Any, step: int, saved: int | None) -> InputError:
-    """What to raise after an update in which something was not finite.
-
-    Args:
-        params: The parameters after it.
-        loss: The loss before it, or those of the replicas.
-        step: Its number.
-        saved: Number of updates of the newest checkpoint, or None.
-
-    Returns:
-        An error that names the parameter.
-    """
-    names = (
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, leaf in jax.tree.leaves_with_path(params)
-        if not np.isfinite(leaf).all()
-    )
-    first = next(names, None)
-    what = "the loss" if first is None else f"the parameter {first}"
-    shown = ", ".join(f"{each:.4g}" for each in np.atleast_1d(loss))
-    kept = (
-        "nothing was saved before"
-        if saved is None
-        else f"the newest checkpoint, update {saved:,}, is good"
-    )
-    return InputError(
-        f"{what} is not finite after update {step:,} (loss {shown}); {kept}; try a "
-        "smaller --learning-rate"
-    )
-
-
-def skip_large_gradients(
-    tx: optax.GradientTransformation, largest: float
-) -> optax.GradientTransformation:
-    """An optimiser that leaves out the updates whose gradient is too large.
-
-    Args:
-        tx: The optimiser.
-        largest: Global norm from which on an update is left out.
-
-    Returns:
-        An optax transformation; :func:`skipped` reads its state.
-    """
-    skip = functools.partial(optax.skip_large_updates, max_squared_norm=largest**2)
-    return optax.MultiSteps(tx, 1, should_skip_update_fn=skip).gradient_transformation()
-
-
-def skipped(state: Any) -> dict[str, int]:
-    """How many updates were left out so far, if the optimiser may leave any out."""
-    if not isinstance(state.opt_state, optax.MultiStepsState):
-        return {}
-    return {"skipped_updates": int(np.sum(state.step - state.opt_state.gradient_step))}
+@functools.partial(
+    jax.jit, static_argnames=("trainer", "replicas", "layout"), donate_argnames="state"
+)
+def update_many(
+    state: State,
+    batches,
+    num,
+    *,
+    trainer: Trainer,
+    replicas: bool,
+    layout: Layout | None = None,
+):
+    """The first ``num`` updates with the batches of a call, compiled once."""
+    if replicas:
+        state, metrics, finite = trainer.run(state, batches, num, replicas=True)
+    else:
+        alone = Batches(
+            batches.tokens[:, 0],
+            batches.seq_lengths[:, 0],
+            batches.labels[:, 0],
+            batches.buckets,
+        )
+        state, metrics, finite = trainer.run(state, alone, num, replicas=False)
+        metrics = jax.tree.map(lambda x: x[:, None], metrics)
+    return kept(layout, state, (metrics, finite))

@@ -24,7 +24,7 @@ from rnnjax.text import SPELLINGS
 from rnnjax.weights.torch import to_torch
 from train import compilation_cache, predict, sample
 from train.cli import InputError, printable, run
-from train.names.evaluate import start_of
+from train.forward import start_of
 from train.recipes import MODELS
 from train.runs.directory import RunDirectory, open_trained, write_text
 

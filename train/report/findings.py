@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from train.names.evaluate import Look
+from train.forward import Attention
 
 NUM_MISTAKES = 20
 
@@ -28,8 +28,8 @@ class Mistake(NamedTuple):
     prob_of_language: float
 
 
-class Attention(NamedTuple):
-    """Where attention looked in a name.
+class AttendedName(NamedTuple):
+    """How attention weighed the characters of a name.
 
     Attributes:
         text: The characters, noise included.
@@ -55,7 +55,7 @@ class Findings(NamedTuple):
     languages: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     mistakes: tuple[Mistake, ...]
-    attention: tuple[Attention, ...]
+    attention: tuple[AttendedName, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -88,7 +88,7 @@ class Findings(NamedTuple):
             for each in value["mistakes"]
         )
         attention = tuple(
-            Attention(
+            AttendedName(
                 _text(each["text"]),
                 _text(each["language"]),
                 tuple(map(float, each["weights"])),
@@ -105,8 +105,8 @@ def find(
     logits: np.ndarray,
     labels: np.ndarray,
     names: Sequence[str],
-    looks: Sequence[Look],
-    look_languages: Sequence[str],
+    attended: Sequence[Attention],
+    attended_languages: Sequence[str],
     languages: Sequence[str],
 ) -> Findings:
     """Sum up what the test names showed.
@@ -116,8 +116,8 @@ def find(
         logits: ``(examples, classes)``.
         labels: ``(examples,)``.
         names: ``(examples,)``.
-        looks: Where attention looked in some names.
-        look_languages: The languages of those.
+        attended: Where attention looked in some names.
+        attended_languages: The languages of those.
         languages: Names of the classes.
 
     Returns:
@@ -142,8 +142,8 @@ def find(
             for i in surest[:NUM_MISTAKES]
         ),
         tuple(
-            Attention(look.text, language, tuple(np.round(look.weights, 4).tolist()))
-            for look, language in zip(looks, look_languages, strict=True)
+            AttendedName(each.text, language, tuple(np.round(each.weights, 4).tolist()))
+            for each, language in zip(attended, attended_languages, strict=True)
         ),
     )
 

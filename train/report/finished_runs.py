@@ -189,7 +189,10 @@ def _languages(summary: dict[str, Any]) -> list[LanguageFigures]:
 
 def _checked(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for record in records:
-        for name in ("round", "step", "epoch"):
+        # Before there was an epoch: its index, from 0, in a run of names.
+        if "epoch" not in record and "round" in record:
+            record["epoch"] = record.pop("round") + 1
+        for name in ("step", "epoch"):
             if not isinstance(record.get(name, 0), int | float):
                 raise TypeError(f"{name} is {record[name]!r}")
     return records

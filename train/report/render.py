@@ -313,8 +313,6 @@ def points_of(run_: FinishedRun, key: str, axis: str) -> list[Point]:
         values = values if isinstance(values, list) else [values]
         if not all(isinstance(v, float) and math.isfinite(v) for v in values):
             continue
-        x = record["step"]
-        if axis == "epoch":
-            x = record.get("epoch", record["round"] + 1)
+        x = record["epoch" if axis == "epoch" else "step"]
         points.append(Point(x, statistics.fmean(values), min(values), max(values)))
     return points

@@ -226,7 +226,7 @@ class RunDirectory:
         for number, line in enumerate(path.read_bytes().splitlines(True), 1):
             try:
                 record = json.loads(line)
-                _ = record["round"] + record["step"] + record["train_seconds"]
+                _ = record["step"] + record["train_seconds"]
             except (ValueError, TypeError, KeyError):
                 # A killed run can leave half a last line.
                 if line.endswith(b"\n"):
@@ -235,10 +235,10 @@ class RunDirectory:
                 records.append(record)
         return records
 
-    def keep_metrics(self, num_rounds: int) -> None:
-        """Drop the lines after a round, which a continued run will write again."""
+    def keep_metrics(self, step: int) -> None:
+        """Drop the lines after an update, which a continued run will write again."""
         path = self.path / "metrics.jsonl"
-        kept = [record for record in self.metrics() if record["round"] < num_rounds]
+        kept = [record for record in self.metrics() if record["step"] <= step]
         lines = "".join(json.dumps(record) + "\n" for record in kept)
         if not path.exists() or path.read_bytes() != lines.encode():
             write_text(path, lines)

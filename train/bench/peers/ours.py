@@ -9,31 +9,31 @@ import numpy as np
 from rnnjax import from_torch
 from rnnjax.sampling import Choice, generate, read, sample_keys
 from train.bench.peers.work import LayerWork, NamesWork, SampleWork, TextWork
-from train.charlm import task as charlm_task
-from train.charlm import update as charlm_training
-from train.names import training
-from train.names.task import CHUNK
+from train.charlm import training as charlm_training
+from train.charlm import update as charlm_update
+from train.charlm.task import CALL_UPDATES
+from train.names import training as names_training
+from train.runs.loop import advance
 
 Run = Callable[[int], np.ndarray]
 
 
 def names(work: NamesWork) -> Run:
     """``train.names``: many updates in one call, validation if it belongs to a round."""
-    task = work.task
-    progress = training.start(task)
-    params = from_torch(task.trainer.model, work.weights)
+    training = names_training.Training(work.task)
+    progress = training.start()
+    params = from_torch(work.task.trainer.model, work.weights)
     progress = progress._replace(state=progress.state._replace(params=params))
 
     def run(round_):
         nonlocal progress
-        batches = task.batches(round_)
-        num_batches = batches.num_batches
-        for done in range(0, num_batches, CHUNK):
-            num = min(CHUNK, num_batches - done)
-            progress = training.advance(task, progress, batches, num, saved=None)
-        losses = progress.round_metrics.loss[:num_batches, 0].copy()
+        progress = progress._replace(recorded=progress.step)
+        num_batches = training.batches(progress).num_batches
+        while progress.step - progress.recorded < num_batches:
+            progress = advance(training, progress, training.room(progress))
+        losses = progress.unrecorded.loss[:, 0].copy()
         if work.validates:
-            training.look(task, progress, round_)
+            names_training.evaluation(work.task, progress)
         return losses
 
     return run
@@ -43,16 +43,16 @@ def lab(work: TextWork) -> Run:
     """``train.charlm --recipe lab``."""
     task = work.task
     params = from_torch(task.trainer.model, work.weights)
-    state = charlm_task.start(task)._replace(params=params)
-    rates = np.full(charlm_task.CALL, task.settings.learning_rate, np.float32)
+    state = charlm_training.start(task).state._replace(params=params)
+    rates = np.full(CALL_UPDATES, task.settings.learning_rate, np.float32)
 
     def run(round_):
         nonlocal state
-        tokens = task.windows.cut(task.train, round_ * work.updates, charlm_task.CALL)
-        state, losses, _ = charlm_training.update_many(
+        tokens = task.windows.cut(task.train, round_ * work.updates, CALL_UPDATES)
+        state, metrics, _ = charlm_update.update_many(
             state, tokens, rates, work.updates, task.key, trainer=task.trainer
         )
-        return np.asarray(losses)[: work.updates]
+        return np.asarray(metrics.loss)[: work.updates]
 
     return run
 

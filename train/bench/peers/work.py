@@ -14,12 +14,14 @@ from rnnjax import to_torch
 from rnnjax.recurrent import Recurrent
 from train.charlm import settings as charlm_config
 from train.charlm import task as charlm_task
-from train.charlm.text import LINE_END, read_text, survey, tokenize
+from train.charlm import training as charlm_training
+from train.charlm.text import read_text, survey, tokenize
+from train.codec import LINE_END
 from train.datasets import NamesData
-from train.names import training
+from train.names import training as names_training
 from train.names.batches import ABSENT, Batches, Encoded
+from train.names.settings import settings_of
 from train.names.task import Task, make_task
-from train.recipes import settings_of
 
 Weights = Mapping[str, np.ndarray]
 """A PyTorch state dict."""
@@ -142,7 +144,7 @@ def names_work(
         order = np.random.default_rng(0).permutation(len(replica.train.labels))[:names]
         fewer = Encoded(*(array[order] for array in replica.train))
         task = task._replace(replicas=(replica._replace(train=fewer),))
-    params = training.start(task).state.params
+    params = names_training.start(task).state.params
     return NamesWork(task, to_torch(task.trainer.model, params), validates)
 
 
@@ -196,7 +198,7 @@ def text_work(text: Path | None, updates: int, **sizes: int) -> TextWork:
     tokens = tokenize(found, known.codec, Path("tokens.bin"))
     config = charlm_config.Config(recipe="lab", text=text, **sizes)
     task = charlm_task.make_task(config, found, known.codec, tokens)
-    params = charlm_task.start(task).params
+    params = charlm_training.start(task).state.params
     return TextWork(task, to_torch(task.trainer.model, params), updates)
 
 

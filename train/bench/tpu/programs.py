@@ -12,15 +12,18 @@ from rnnjax.sampling import Choice, Point, generate, sample_keys
 from rnnjax.truncated import zero_carry
 from train.charlm import settings as charlm_config
 from train.charlm import task as charlm_task
-from train.charlm import update as charlm_training
-from train.charlm.text import Codec, Text
+from train.charlm import training as charlm_training
+from train.charlm.text import Text
+from train.charlm.update import update_many as update_text
+from train.codec import Codec
 from train.datasets import SAMPLE_NAMES, load_names
 from train.likelihood import MAX_STREAMS, WINDOW, summed_losses
-from train.names import training
+from train.names import training as names_training
 from train.names.batches import Batches
 from train.names.evaluate import BATCH_SIZE, batch_logits
-from train.names.task import CHUNK, make_task
-from train.recipes import settings_of
+from train.names.settings import settings_of
+from train.names.task import CALL_UPDATES, make_task
+from train.names.update import update_many as update_names
 from train.runs.devices import Layout
 
 Dtype = Literal["float32", "bfloat16"]
@@ -121,18 +124,18 @@ def names_update(
 
     def call(dtype: Dtype, layout: Layout) -> Call:
         task = names_task(recipe, model, dtype, seeds)
-        state = jax.eval_shape(lambda: training.start(task).state)
+        state = jax.eval_shape(lambda: names_training.start(task).state)
         state = shaped(state, layout.of_state(state))
         time, batch_size = task.trainer.widths[-1], task.settings.batch_size
-        rows = (CHUNK, seeds, batch_size)
-        shapes = [(*rows, time), rows, rows, (CHUNK,)]
-        divided = training.of_batches(layout)
+        rows = (CALL_UPDATES, seeds, batch_size)
+        shapes = [(*rows, time), rows, rows, (CALL_UPDATES,)]
+        divided = names_training.shardings(layout)
         batches = Batches._make(
             array(shape, np.int32, sharding)
             for shape, sharding in zip(shapes, divided, strict=True)
         )
         return Call(
-            training.update_many,
+            update_names,
             (
                 state,
                 batches,
@@ -155,7 +158,7 @@ def names_evaluation(recipe: str, model: str) -> Callable[[Dtype, Layout], Call]
     def call(dtype: Dtype, layout: Layout) -> Call:
         task = names_task(recipe, model, dtype)
         here = layout.everywhere
-        params = jax.eval_shape(lambda: training.start(task).state.params)
+        params = jax.eval_shape(lambda: names_training.start(task).state.params)
         params = shaped(params, here)
         return Call(
             batch_logits,
@@ -187,16 +190,16 @@ def text_update(recipe: TextRecipe) -> Callable[[Dtype, Layout], Call]:
 
     def call(dtype: Dtype, layout: Layout) -> Call:
         task = text_task(recipe, dtype)
-        state = jax.eval_shape(lambda: charlm_task.start(task))
+        state = jax.eval_shape(lambda: charlm_training.start(task).state)
         state = shaped(state, layout.of_state(state))
-        tokens = task.windows.cut(task.train, 0, charlm_task.CALL)
+        tokens = task.windows.cut(task.train, 0, charlm_task.CALL_UPDATES)
         here = layout.everywhere
         return Call(
-            charlm_training.update_many,
+            update_text,
             (
                 state,
                 array(tokens.shape, tokens.dtype, layout.along(1)),
-                array((charlm_task.CALL,), np.float32, here),
+                array((charlm_task.CALL_UPDATES,), np.float32, here),
                 array((), np.int32, here),
                 shaped(task.key, here),
             ),
@@ -213,7 +216,7 @@ def text_evaluation(recipe: TextRecipe) -> Callable[[Dtype, Layout], Call]:
     def call(dtype: Dtype, layout: Layout) -> Call:
         task, here = text_task(recipe, dtype), layout.everywhere
         model, streams = task.trainer.model, MAX_STREAMS
-        params = jax.eval_shape(lambda: charlm_task.start(task).params)
+        params = jax.eval_shape(lambda: charlm_training.start(task).state.params)
         params = shaped(params, here)
         carry = jax.eval_shape(lambda: zero_carry(model, (streams,)))
         return Call(
@@ -241,7 +244,7 @@ def generation(
     def call(dtype: Dtype, layout: Layout) -> Call:
         task, here = text_task(recipe, dtype), layout.everywhere
         model = task.trainer.model
-        params = jax.eval_shape(lambda: charlm_task.start(task).params)
+        params = jax.eval_shape(lambda: charlm_training.start(task).state.params)
         params = shaped(params, here)
         point = jax.eval_shape(
             lambda: Point(
