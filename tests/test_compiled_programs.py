@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import random_params
+from helpers import AS_USERS, random_params
 
 from rnnjax import GRU, LSTM, Elman
 from rnnjax.lessons import AttentionClassifier
@@ -23,8 +23,6 @@ STACKS = {"rnn": Elman(FEATURES), "gru": GRU(FEATURES), "lstm": LSTM(FEATURES)}
 
 CALLED = re.compile(r"(?:body|calls|to_apply)=%?([\w.\-]+)")
 DOT = re.compile(r"= \w+\[([\d,]*)\]\S* dot\(")
-
-pytestmark = pytest.mark.usefixtures("optimised")
 
 
 def products_in_loops(program: str) -> set[tuple[int, ...]]:
@@ -69,7 +67,7 @@ def lowered_gradient(stack, vmapped: bool = False):
 
 def gradient_program(stack, vmapped: bool = False) -> str:
     """The same, as XLA compiled it."""
-    return lowered_gradient(stack, vmapped).compile().as_text()
+    return lowered_gradient(stack, vmapped).compile(AS_USERS).as_text()
 
 
 @pytest.mark.parametrize("vmapped", [False, True], ids=["batch", "vmap"])

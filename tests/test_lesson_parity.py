@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import AS_USERS
 
 from rnnjax import from_torch, to_torch
 from train.names.batches import Batches
@@ -25,8 +26,6 @@ from train.recipes import SETTINGS, build_model
 REFERENCE = Path(__file__).parent / "reference"
 CASES = [case for case in SETTINGS if case[0] != "best"]
 LIVE_SEED = 20261122
-
-pytestmark = pytest.mark.usefixtures("optimised")
 
 
 def kept(recipe, model):
@@ -86,7 +85,7 @@ def trainer_of(recipe, model):
     )
 
 
-@functools.partial(jax.jit, static_argnames="trainer")
+@functools.partial(jax.jit, static_argnames="trainer", compiler_options=AS_USERS)
 def train(state, batches, carries, *, trainer):
     """All updates in one call; ``carries`` replace the state's own if there are any."""
 
