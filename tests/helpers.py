@@ -19,10 +19,14 @@ OPTIONS = ("num_layers", "bidirectional", "use_bias", "activation", "projection"
 AS_USERS = {
     "xla_backend_optimization_level": 3,
     "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_cpu_parallel_codegen_split_count": 32,
 }
 """For ``jax.jit(compiler_options=…)``: as users compile, not as cheaply as tests do."""
-if "xla_cpu_use_fusion_emitters" in os.environ.get("XLA_FLAGS", ""):
-    AS_USERS["xla_cpu_use_fusion_emitters"] = True
+# What conftest did not set, this jaxlib may not have.
+for name in tuple(AS_USERS):
+    if name.startswith("xla_cpu") and name not in os.environ.get("XLA_FLAGS", ""):
+        del AS_USERS[name]
 
 VALUES = 2e-6
 GRADIENTS = 1e-5
