@@ -53,7 +53,7 @@ import pytest
 
 from train import compilation_cache
 
-pytest.register_assert_rewrite("helpers")
+pytest.register_assert_rewrite("tests.helpers")
 
 # No tests are in them, and without torch they cannot be imported.
 collect_ignore_glob = ["torch_*.py", "reference/*.py", "campaign/*.py"]

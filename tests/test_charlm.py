@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, from_states, under
 
 from rnnjax import from_torch, to_torch, truncated
 from rnnjax.lessons import CharLM
 from rnnjax.sampling import Choice, generate, read, sample_keys
 from rnnjax.truncated import zero_carry
+from tests.helpers import assert_close, from_states, under
 from train import likelihood as likelihoods
 from train.charlm import __main__ as charlm
 from train.charlm import evaluate as charlm_evaluation
@@ -107,11 +107,11 @@ LESSON_TEXT = (
 def lesson_training(task: charlm_task.Task, state: charlm_task.State):
     """Lesson 002's own loop in PyTorch, dropout off, from the same weights."""
     torch = pytest.importorskip("torch")
-    from torch_lessons import CharLSTM
+    from tests.torch_lessons import CharLM
 
     torch.set_num_threads(1)
     settings = task.settings
-    twin = CharLSTM(
+    twin = CharLM(
         task.codec.vocab_size, settings.hidden_size, settings.mlp_size, dropout=0.0
     )
     arrays = to_torch(task.trainer.model, state.params)
@@ -145,7 +145,8 @@ def lesson_training(task: charlm_task.Task, state: charlm_task.State):
 def lesson_gen_text(twin, seed: str, char2idx: dict[str, int], num_chars: int) -> str:
     """Lesson 002's ``gen_text``."""
     import torch
-    from torch_lessons import generate as generate_in_torch
+
+    from tests.torch_lessons import generate as generate_in_torch
 
     prompt = torch.tensor([char2idx[c] for c in seed])
     drawn = generate_in_torch(twin, prompt, num_chars).tolist()

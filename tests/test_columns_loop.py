@@ -8,10 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import AS_USERS, assert_close, normal, random_params, results_and_gradients
 
 from rnnjax import ElmanCell, GRUCell, LSTMCarry, LSTMCell, Recurrent, SumCell
 from rnnjax.loops import columns as columns_loop
+from tests.helpers import (
+    AS_USERS,
+    assert_close,
+    normal,
+    random_params,
+    results_and_gradients,
+)
 
 TIME, INPUTS, FEATURES, VOCAB = 4, 3, 6, 5
 VALUES, GRADIENTS = 1e-5, 1e-4

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import AS_USERS, random_params
 
 from rnnjax import GRU, LSTM, Elman
 from rnnjax.lessons import AttentionClassifier
+from tests.helpers import AS_USERS, random_params
 from train.bench.tpu.hlo import Module
 from train.names import batches as plans
 from train.names.training import piece_of, update_many

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import AS_USERS, assert_close, normal
 
 from rnnjax import (
     ElmanCell,
@@ -27,6 +26,7 @@ from rnnjax import (
 )
 from rnnjax.cells import hidden
 from rnnjax.text import Vocabulary
+from tests.helpers import AS_USERS, assert_close, normal
 from train import predict
 from train.cli import InputError
 from train.inspect import __main__ as inspect

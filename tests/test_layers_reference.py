@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import AS_USERS, assert_matches, error, make_stack, under
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnjax import from_torch, length_mask, to_torch
+from tests.helpers import AS_USERS, assert_matches, error, make_stack, under
 
 with np.load(Path(__file__).parent / "reference" / "layers.npz") as file:
     ARRAYS = dict(file)
@@ -55,7 +55,7 @@ def check(arguments, case):
 @given(data=st.data())
 def test_random_cases(kind, data):
     pytest.importorskip("torch").set_num_threads(1)
-    from torch_layers import make_case
+    from tests.torch_layers import make_case
 
     names = [name for name in COMPILED if CASES[name]["kind"] == kind]
     arguments = CASES[data.draw(st.sampled_from(names))]

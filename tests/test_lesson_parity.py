@@ -6,18 +6,16 @@ comparison also runs on references made on the spot from another seed.
 
 import dataclasses
 import functools
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import AS_USERS
 
 from rnnjax import from_torch, to_torch
+from tests.helpers import AS_USERS
 from train.names.batches import Batches
 from train.names.task import make_optimizer
 from train.names.update import State, Trainer, double_softmax
@@ -37,14 +35,9 @@ def kept(recipe, model):
 def live(recipe, model):
     # One thread: these matrices are too small to share.
     pytest.importorskip("torch").set_num_threads(1)
-    tests = str(Path(__file__).parent)
-    if tests not in sys.path:
-        sys.path.insert(0, tests)
-    path = REFERENCE / "make_references.py"
-    spec = importlib.util.spec_from_file_location("make_references", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_reference(recipe, model, seed=LIVE_SEED)
+    from tests.reference.make_references import make_reference
+
+    return make_reference(recipe, model, seed=LIVE_SEED)
 
 
 @pytest.fixture(params=[kept, live], ids=["kept", "live"])

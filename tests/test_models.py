@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, random_params
 
 from rnnjax.lessons import BidirectionalClassifier, DropoutClassifier
+from tests.helpers import assert_close, random_params
 from train.recipes import build_model
 
 EACH_KIND = [

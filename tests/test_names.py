@@ -8,9 +8,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from campaign import programs
 from safetensors.numpy import load_file
 
+from tests.campaign import programs
 from train import predict
 from train.cli import InputError, Stopped
 from train.datasets import load_names

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import AS_USERS
 
 from rnnjax.lessons import AttentionClassifier, DropoutClassifier
+from tests.helpers import AS_USERS
 from train.names import batches as plans
 from train.names.update import (
     State,
