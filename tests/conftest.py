@@ -64,7 +64,36 @@ jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_debug_key_reuse", True)
 
 
+# Tracing makes many objects that are soon gone: looking through them took 6 %.
+gc.set_threshold(100_000, 50, 100)
+
+# Those of more than 15 s of a core.
+SLOW_FILES = {
+    "test_bench.py",
+    "test_charlm.py",
+    "test_distributed.py",
+    "test_docs.py",
+    "test_layers_reference.py",
+    "test_lesson_parity.py",
+    "test_names.py",
+    "test_notebooks.py",
+    "test_random.py",
+    "test_recurrent.py",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Begin with the slow files, so that no worker is left alone with one."""
+    for item in items:
+        if item.path.name in SLOW_FILES:
+            item.add_marker("slow")
+    items.sort(key=lambda item: item.path.name not in SLOW_FILES)
+
+
 def pytest_configure(config):
+    # pytest-xdist would begin with the files of many tests.
+    config.option.loadscopereorder = False
     # Another worker is writing the entry: JAX compiles the program itself.
     reading = "ignore:Error reading persistent compilation cache entry:UserWarning"
     config.addinivalue_line("filterwarnings", reading)

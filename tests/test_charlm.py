@@ -244,7 +244,9 @@ def test_stopped_and_resumed_is_bitwise_the_same(
     charlm.main(whole)
     steps = RunDirectory(whole.out).summary["steps"]
     stopped = dataclasses.replace(whole, out=tmp_path / "stopped")
-    for after in (1, 17, 30, steps - 1):
+    # Every kind of place once.
+    stops = (1, 17, 30, steps - 1)
+    for after in stops if config.recipe == "lab" else stops[1::2]:
         with pytest.raises(Stopped, match=f"after update {after}; saved"):
             charlm.main(stopped, after)
     charlm.main(stopped)
