@@ -1,7 +1,39 @@
-"""What every test may use."""
+"""What every test may use, and how cheaply they compile."""
 
+import ctypes
+import gc
+import importlib.util
+import mmap
 import os
+import re
+import resource
+import sys
 import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+# XLA's former emitter for CPUs compiles fused loops in half the time; in one part a
+# program compiles sooner than in 32, unless it is large.
+CHEAP = (
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
+MUCH_MEMORY = 700 * 2**20  # A fresh worker has 350 MiB, and a test needs up to 300.
+PEAKS: list[int] = []  # MiB, of the workers that have ended.
+
+
+def known_to_xla(flags: Iterable[str]) -> list[str]:
+    """The flags that this jaxlib has; XLA ends a process that sets another."""
+    package = Path(importlib.util.find_spec("jaxlib").origin).parent
+    library = max(package.glob("*.so"), key=lambda path: path.stat().st_size)
+    with (
+        library.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as m,
+    ):
+        return [
+            flag for flag in flags if m.find(re.split("--|=", flag)[1].encode()) > 0
+        ]
+
 
 # Most of the tests' time is compiling. What runs for milliseconds need not be compiled
 # well, and no program twice: one cache, not the user's, is shared by all workers and
@@ -10,6 +42,10 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     CACHE = tempfile.TemporaryDirectory(prefix="rnnjax-tests-")
     os.environ["XDG_CACHE_HOME"] = CACHE.name
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    # glibc's threads would keep what others have freed.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    flags = [os.environ.get("XLA_FLAGS", ""), *known_to_xla(CHEAP)]
+    os.environ["XLA_FLAGS"] = " ".join(flags)
 
 import jax
 import numpy as np
@@ -17,7 +53,7 @@ import pytest
 
 from train import compilation_cache
 
-pytest.register_assert_rewrite("helpers")
+pytest.register_assert_rewrite("tests.helpers")
 
 # No tests are in them, and without torch they cannot be imported.
 collect_ignore_glob = ["torch_*.py", "reference/*.py", "campaign/*.py"]
@@ -28,28 +64,86 @@ jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_debug_key_reuse", True)
 
 
+# Tracing makes many objects that are soon gone: looking through them took 6 %.
+gc.set_threshold(100_000, 50, 100)
+
+# Those of more than 15 s of a core.
+SLOW_FILES = {
+    "test_bench.py",
+    "test_charlm.py",
+    "test_distributed.py",
+    "test_docs.py",
+    "test_layers_reference.py",
+    "test_lesson_parity.py",
+    "test_names.py",
+    "test_notebooks.py",
+    "test_random.py",
+    "test_recurrent.py",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Begin with the slow files, so that no worker is left alone with one."""
+    for item in items:
+        if item.path.name in SLOW_FILES:
+            item.add_marker("slow")
+    items.sort(key=lambda item: item.path.name not in SLOW_FILES)
+
+
 def pytest_configure(config):
+    # pytest-xdist would begin with the files of many tests.
+    config.option.loadscopereorder = False
     # Another worker is writing the entry: JAX compiles the program itself.
     reading = "ignore:Error reading persistent compilation cache entry:UserWarning"
     config.addinivalue_line("filterwarnings", reading)
+
+
+def pytest_runtest_teardown(nextitem):
+    """Give memory back when there is much: compiled programs live in JAX's caches.
+
+    What is needed again is read from the disk.
+    """
+    if nextitem is not None and resident_memory() > MUCH_MEMORY:
+        jax.clear_caches()
+        gc.collect()
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)
+
+
+def resident_memory() -> int:
+    """Bytes that this process holds now; 0 where the system does not say."""
+    pages = Path("/proc/self/statm")
+    if not pages.exists():
+        return 0
+    return int(pages.read_text().split()[1]) * resource.getpagesize()
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["peak"] = peak_memory()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    PEAKS.append(getattr(node, "workeroutput", {}).get("peak", 0))
+
+
+def peak_memory() -> int:
+    """The most MiB that this process has held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // 2 ** (20 if sys.platform == "darwin" else 10)
+
+
+def pytest_terminal_summary(terminalreporter):
+    peak = max(PEAKS, default=peak_memory())
+    terminalreporter.write_line(f"the largest process of the tests had {peak:,} MiB")
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Random numbers, the same in every run."""
     return np.random.default_rng(0)
-
-
-@pytest.fixture(scope="module")
-def optimised():
-    """Compile as users do, here and in the programs that are started."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")
-        jax.config.update("jax_disable_most_optimizations", False)
-        jax.clear_caches()
-        yield
-    jax.config.update("jax_disable_most_optimizations", True)
-    jax.clear_caches()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What the tests of the layers share: stacks from arguments, runs, comparisons."""
 
 import functools
+import os
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,18 @@ from rnnjax.recurrent import Stack
 
 STACKS = {"rnn": Elman, "gru": GRU, "lstm": LSTM}
 OPTIONS = ("num_layers", "bidirectional", "use_bias", "activation", "projection")
+
+AS_USERS = {
+    "xla_backend_optimization_level": 3,
+    "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_cpu_parallel_codegen_split_count": 32,
+}
+"""For ``jax.jit(compiler_options=…)``: as users compile, not as cheaply as tests do."""
+# What conftest did not set, this jaxlib may not have.
+for name in tuple(AS_USERS):
+    if name.startswith("xla_cpu") and name not in os.environ.get("XLA_FLAGS", ""):
+        del AS_USERS[name]
 
 VALUES = 2e-6
 GRADIENTS = 1e-5
@@ -99,7 +112,7 @@ def to_states(carry) -> dict[str, jax.Array]:
 
 
 @functools.cache
-def compiled(stack: Stack):
+def compiled(stack: Stack, as_users: bool):
     """``(params, case) -> ((loss, results), gradients)``, compiled once for a stack.
 
     The loss is that of ``torch_layers.make_case``; the gradients are of the parameters,
@@ -120,10 +133,15 @@ def compiled(stack: Stack):
         )
         return total, results
 
-    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+    return jax.jit(
+        jax.value_and_grad(loss, argnums=(0, 1), has_aux=True),
+        compiler_options=AS_USERS if as_users else None,
+    )
 
 
-def run_case(stack: Stack, case: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_case(
+    stack: Stack, case: dict[str, np.ndarray], as_users: bool
+) -> dict[str, np.ndarray]:
     """What rnnjax makes of a case of ``torch_layers.make_case``, under the same names.
 
     Initial states and lengths that the case does not have are zeros and all steps, so
@@ -142,7 +160,7 @@ def run_case(stack: Stack, case: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     }
     fixed = {name: case[name] for name in case if name.startswith("loss_weights/")}
     fixed["seq_lengths"] = case.get("seq_lengths", np.full(batch, time, np.int32))
-    (_, results), (grads, others) = compiled(stack)(
+    (_, results), (grads, others) = compiled(stack, as_users)(
         unflatten_dict(params, sep="/"), variables, fixed
     )
     grads = flatten_dict(grads, sep="/")
@@ -150,18 +168,22 @@ def run_case(stack: Stack, case: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     return results | {f"grads/{name}": grads[name] for name in grads}
 
 
-def errors_of_case(stack: Stack, case: dict[str, np.ndarray]) -> dict[str, float]:
+def errors_of_case(
+    stack: Stack, case: dict[str, np.ndarray], as_users: bool
+) -> dict[str, float]:
     """The error of every value and gradient of a case."""
-    actual = run_case(stack, case)
+    actual = run_case(stack, case, as_users)
     names = [name for name in actual if name in case]
     assert {"outputs", "h_n", "grads/inputs"} <= set(names)
     assert all(f"grads/{name}" in names for name in under("weights", case))
     return {name: error(actual[name], case[name]) for name in names}
 
 
-def assert_matches(stack: Stack, case: dict[str, np.ndarray]) -> None:
+def assert_matches(
+    stack: Stack, case: dict[str, np.ndarray], as_users: bool = False
+) -> None:
     """Compare a case with PyTorch's: values to `VALUES`, gradients to `GRADIENTS`."""
-    errors = errors_of_case(stack, case)
+    errors = errors_of_case(stack, case, as_users)
     off = {
         name: worst
         for name, worst in errors.items()

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import GRADIENTS, assert_close
 
 from rnnjax import (
     AdditiveAttention,
@@ -14,6 +13,7 @@ from rnnjax import (
     GRUCell,
     MultiHeadAttention,
 )
+from tests.helpers import GRADIENTS, assert_close
 
 BATCH, TIME, FEATURES = 3, 7, 6
 

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, normal, random_params, results_and_gradients
 from jax import export
 from jax.experimental import rnn
 
@@ -20,6 +19,7 @@ from rnnjax.lessons import CharLM
 from rnnjax.loops import cudnn as cudnn_loop
 from rnnjax.loops import pallas_kernels
 from rnnjax.loops.scan import Static
+from tests.helpers import assert_close, normal, random_params, results_and_gradients
 from train import codec
 from train.charlm import __main__ as charlm
 from train.charlm import task as charlm_task

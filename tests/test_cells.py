@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, random_params
 
 from rnnjax import (
     ElmanCell,
@@ -14,6 +13,7 @@ from rnnjax import (
     LSTMCell,
     SumCell,
 )
+from tests.helpers import assert_close, random_params
 
 CELLS = {
     "elman": ElmanCell(5, vocab_size=4),

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, from_states, under
 
 from rnnjax import from_torch, to_torch, truncated
 from rnnjax.lessons import CharLM
 from rnnjax.sampling import Choice, generate, read, sample_keys
 from rnnjax.truncated import zero_carry
+from tests.helpers import assert_close, from_states, under
 from train import likelihood as likelihoods
 from train.charlm import __main__ as charlm
 from train.charlm import evaluate as charlm_evaluation
@@ -111,11 +111,11 @@ LESSON_TEXT = (
 def lesson_training(task: charlm_task.Task, state: State):
     """Lesson 002's own loop in PyTorch, dropout off, from the same weights."""
     torch = pytest.importorskip("torch")
-    from torch_lessons import CharLSTM
+    from tests.torch_lessons import CharLM
 
     torch.set_num_threads(1)
     settings = task.settings
-    twin = CharLSTM(
+    twin = CharLM(
         task.codec.vocab_size, settings.hidden_size, settings.mlp_size, dropout=0.0
     )
     arrays = to_torch(task.trainer.model, state.params)
@@ -149,7 +149,8 @@ def lesson_training(task: charlm_task.Task, state: State):
 def lesson_gen_text(twin, seed: str, char2idx: dict[str, int], num_chars: int) -> str:
     """Lesson 002's ``gen_text``."""
     import torch
-    from torch_lessons import generate as generate_in_torch
+
+    from tests.torch_lessons import generate as generate_in_torch
 
     prompt = torch.tensor([char2idx[c] for c in seed])
     drawn = generate_in_torch(twin, prompt, num_chars).tolist()
@@ -248,7 +249,9 @@ def test_stopped_and_resumed_is_bitwise_the_same(
     charlm.main(whole)
     steps = RunDirectory(whole.out).summary["steps"]
     stopped = dataclasses.replace(whole, out=tmp_path / "stopped")
-    for after in (1, 17, 30, steps - 1):
+    # Every kind of place once.
+    stops = (1, 17, 30, steps - 1)
+    for after in stops if config.recipe == "lab" else stops[1::2]:
         with pytest.raises(Stopped, match=f"after update {after}; saved"):
             charlm.main(stopped, after)
     charlm.main(stopped)

@@ -8,10 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, normal, random_params, results_and_gradients
 
 from rnnjax import ElmanCell, GRUCell, LSTMCarry, LSTMCell, Recurrent, SumCell
 from rnnjax.loops import columns as columns_loop
+from tests.helpers import (
+    AS_USERS,
+    assert_close,
+    normal,
+    random_params,
+    results_and_gradients,
+)
 
 TIME, INPUTS, FEATURES, VOCAB = 4, 3, 6, 5
 VALUES, GRADIENTS = 1e-5, 1e-4
@@ -164,10 +170,10 @@ def lowered_gradient(platform):
     return traced.lower(lowering_platforms=(platform,))
 
 
-@pytest.mark.usefixtures("optimised", "small")
+@pytest.mark.usefixtures("small")
 def test_a_cpu_multiplies_by_columns_and_others_by_rows():
     """Forward and backward; the choice is that of the device compiled for."""
-    program = lowered_gradient("cpu").compile().as_text()
+    program = lowered_gradient("cpu").compile(AS_USERS).as_text()
     on_cpu = set(re.findall(r"= f32\[(\d+,\d+)\]\S* dot\(", program))
     assert {f"{3 * FEATURES},7", f"{FEATURES},7"} <= on_cpu
     assert not {f"7,{3 * FEATURES}", f"7,{FEATURES}"} & on_cpu

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import random_params
 
 from rnnjax import GRU, LSTM, Elman
 from rnnjax.lessons import AttentionClassifier
+from tests.helpers import AS_USERS, random_params
 from train.bench.tpu.hlo import Module
 from train.names import batches as plans
-from train.names.training import piece_of, update_many
-from train.names.update import Trainer, cross_entropy
+from train.names.training import call_batches
+from train.names.update import Trainer, cross_entropy, update_many
 
 # No two alike, so that a shape says what a product is.
 BATCH, TIME, VOCAB, FEATURES = 3, 11, 13, 7
@@ -23,8 +23,6 @@ STACKS = {"rnn": Elman(FEATURES), "gru": GRU(FEATURES), "lstm": LSTM(FEATURES)}
 
 CALLED = re.compile(r"(?:body|calls|to_apply)=%?([\w.\-]+)")
 DOT = re.compile(r"= \w+\[([\d,]*)\]\S* dot\(")
-
-pytestmark = pytest.mark.usefixtures("optimised")
 
 
 def products_in_loops(program: str) -> set[tuple[int, ...]]:
@@ -69,7 +67,7 @@ def lowered_gradient(stack, vmapped: bool = False):
 
 def gradient_program(stack, vmapped: bool = False) -> str:
     """The same, as XLA compiled it."""
-    return lowered_gradient(stack, vmapped).compile().as_text()
+    return lowered_gradient(stack, vmapped).compile(AS_USERS).as_text()
 
 
 @pytest.mark.parametrize("vmapped", [False, True], ids=["batch", "vmap"])
@@ -117,7 +115,7 @@ def test_no_more_traces_than_buckets():
     model = AttentionClassifier(VOCAB, 5, 4)
     trainer = Trainer(model, optax.sgd(0.1), loss, "zeros", widths)
     state = trainer.init(jax.random.key(3), BATCH)
-    piece = piece_of(batches, 0, num)
+    piece = call_batches(batches, 0, num)
     for count in (num, num - 5, 5):
         state, *_ = update_many(state, piece, count, trainer=trainer, replicas=False)
     assert int(state.step) == 2 * num

@@ -6,10 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import random_params
 from safetensors.numpy import load_file, save_file
 
 from rnnjax import GRU, LSTM, Elman, to_torch
+from tests.helpers import random_params
 from train.cli import InputError
 from train.convert import Config, convert, main
 

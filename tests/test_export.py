@@ -10,9 +10,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import untrained
 
 from rnnjax.truncated import zero_carry
+from tests import untrained
 from train import export, predict, sample
 from train.cli import InputError
 from train.forward import forward

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import GRADIENTS, assert_close, random_params
 
 from rnnjax import ElmanCell, GRUCell, LSTMCell, Recurrent, SumCell, from_flax, to_flax
+from tests.helpers import GRADIENTS, assert_close, random_params
 
 PAIRS = {
     "simple": (nn.SimpleCell(5), ElmanCell(5)),

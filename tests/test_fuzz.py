@@ -3,13 +3,13 @@
 import json
 
 import pytest
-import untrained
-from campaign import fuzz
-from campaign.programs import SAMPLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from tests import untrained
+from tests.campaign import fuzz
+from tests.campaign.programs import SAMPLE
 from train import predict, sample
 from train.names.settings import SETTINGS
 

@@ -13,11 +13,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from campaign import disk, faults, flips, mismatch, numbers, programs, saved, truncation
-from campaign.fuzz import obeyed
-from campaign.results import Plan
 from safetensors.numpy import save
 
+from tests.campaign import (
+    disk,
+    faults,
+    flips,
+    mismatch,
+    numbers,
+    programs,
+    saved,
+    truncation,
+)
+from tests.campaign.fuzz import obeyed
+from tests.campaign.results import Plan
 from train import convert, predict
 from train.names import __main__ as names
 from train.runs import loop

@@ -5,14 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import (
-    GRADIENTS,
-    assert_close,
-    from_states,
-    make_stack,
-    random_params,
-    to_states,
-)
 from safetensors.numpy import save_file
 
 from rnnjax import (
@@ -30,10 +22,18 @@ from rnnjax import (
     uniform,
 )
 from rnnjax.dropout import Dropout
+from tests.helpers import (
+    GRADIENTS,
+    assert_close,
+    from_states,
+    make_stack,
+    random_params,
+    to_states,
+)
 
 torch = pytest.importorskip("torch")
 
-import torch_layers
+from tests import torch_layers
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")

@@ -6,9 +6,7 @@ comparison also runs on references made on the spot from another seed.
 
 import dataclasses
 import functools
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import jax
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 
 from rnnjax import from_torch, to_torch
+from tests.helpers import AS_USERS
 from train.names.batches import Batches
 from train.names.settings import SETTINGS
 from train.names.task import make_optimizer
@@ -26,8 +25,6 @@ from train.recipes import build_model
 REFERENCE = Path(__file__).parent / "reference"
 CASES = [case for case in SETTINGS if case[0] != "best"]
 LIVE_SEED = 20261122
-
-pytestmark = pytest.mark.usefixtures("optimised")
 
 
 def kept(recipe, model):
@@ -39,14 +36,9 @@ def kept(recipe, model):
 def live(recipe, model):
     # One thread: these matrices are too small to share.
     pytest.importorskip("torch").set_num_threads(1)
-    tests = str(Path(__file__).parent)
-    if tests not in sys.path:
-        sys.path.insert(0, tests)
-    path = REFERENCE / "make_references.py"
-    spec = importlib.util.spec_from_file_location("make_references", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_reference(recipe, model, seed=LIVE_SEED)
+    from tests.reference.make_references import make_reference
+
+    return make_reference(recipe, model, seed=LIVE_SEED)
 
 
 @pytest.fixture(params=[kept, live], ids=["kept", "live"])
@@ -87,7 +79,7 @@ def trainer_of(recipe, model):
     )
 
 
-@functools.partial(jax.jit, static_argnames="trainer")
+@functools.partial(jax.jit, static_argnames="trainer", compiler_options=AS_USERS)
 def train(state, batches, carries, *, trainer):
     """All updates in one call; ``carries`` replace the state's own if there are any."""
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close
 
 from rnnjax import Linear
 from rnnjax.linear import rows
+from tests.helpers import assert_close
 
 
 def test_an_affine_map(rng):

@@ -68,12 +68,13 @@ def run(name: str, cwd: Path, **paths: Path) -> Shown:
         (cell,) = [c for c in codes if f"\n{constant} = None\n" in c.source]
         given = f"{constant} = Path({str(path)!r})"
         cell.source = cell.source.replace(f"{constant} = None", given)
+    flags = os.environ.get("XLA_FLAGS", "")
     env = os.environ | {
         "RNNJAX_SMOKE": "1",
         "RNNJAX_OFFLINE": "1",
         "JAX_PLATFORMS": "cpu",
         # Loops compiled whole run faster, but nothing here runs for long.
-        "XLA_FLAGS": f"--xla_backend_extra_options={SMALL_LOOPS}=0",
+        "XLA_FLAGS": f"{flags} --xla_backend_extra_options={SMALL_LOOPS}=0",
     }
     client = nbclient.NotebookClient(
         notebook,

@@ -10,10 +10,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import untrained
 
 from rnnjax import lessons as models
 from rnnjax.text import SPELLINGS, to_alphabet, transliterate
+from tests import untrained
 from train import predict, sample
 from train.cli import InputError, printable
 from train.datasets import load_names

@@ -1,13 +1,11 @@
 """PyTorch's random numbers, against hashes of its own and, where it is, against itself."""
 
-import importlib.util
 import json
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from random_draws import DRAWS, MODULES, ORTHOGONAL, digest, drawn_by, sizes_of
 
 from rnnjax import LSTM, LayerNormGRU, to_torch
 from rnnjax.random import (
@@ -21,6 +19,7 @@ from rnnjax.random import (
 from rnnjax.random import generator as generator_module
 from rnnjax.random.mcg31 import mcg31_bernoulli
 from rnnjax.random.rounding import fused_multiply_add
+from tests.random_draws import DRAWS, MODULES, ORTHOGONAL, digest, drawn_by, sizes_of
 from train.recipes import build_model
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -39,7 +38,7 @@ IDS = [(capability, name) for capability in PROCESSORS for name in DRAWS]
 def torch_random():
     """PyTorch's side of the comparison, on one thread."""
     pytest.importorskip("torch").set_num_threads(1)
-    import torch_random
+    from tests import torch_random
 
     return torch_random
 
@@ -108,10 +107,8 @@ def test_parameters_are_pytorchs_live(torch_random, name):
 
 
 def test_draws_without_avx2_are_pytorchs_live(torch_random):
-    path = REFERENCE / "make_random.py"
-    spec = importlib.util.spec_from_file_location("make_random", path)
-    make_random = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_random)
+    from tests.reference import make_random
+
     live = make_random.hashes_with("default", *OF_C_LIBRARY)
     for name in OF_C_LIBRARY:
         assert digest(drawn_by(name, PROCESSORS["default"])) == live[name], name

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import GRADIENTS, assert_close, normal, random_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
@@ -27,6 +26,7 @@ from rnnjax import (
     SumCell,
     per_gate,
 )
+from tests.helpers import GRADIENTS, assert_close, normal, random_params
 
 BATCH, TIME, INPUTS, FEATURES, VOCAB = 3, 7, 4, 5, 4
 

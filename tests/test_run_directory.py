@@ -157,7 +157,8 @@ def test_two_runs_cannot_share_a_directory(run):
 
 
 @pytest.mark.parametrize(
-    "damage", [b"{", b"\xff", b"[1]", b'{"step": 1}', b'{"step": "1", "train_seconds": 2}']
+    "damage",
+    [b"{", b"\xff", b"[1]", b'{"step": 1}', b'{"step": "1", "train_seconds": 2}'],
 )
 def test_damaged_metrics_are_named_and_left_out(damage, run, capsys):
     for epoch in range(3):

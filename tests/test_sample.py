@@ -12,9 +12,9 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import untrained
 
 from rnnjax.truncated import window_losses
+from tests import untrained
 from train import sample
 from train.charlm import __main__ as charlm
 from train.charlm import settings as charlm_config

@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import random_params
 
 from rnnjax.lessons import CharLM
 from rnnjax.sampling import Choice, candidates, choose, generate, read, sample_keys
+from tests.helpers import random_params
 
 LOGITS = np.array([0.3, -1.0, 2.0, 0.0, 1.5, -4.0], np.float32)
 MODEL = CharLM(vocab_size=5, hidden_size=7, mlp_size=6)

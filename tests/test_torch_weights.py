@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import random_params
 from safetensors.numpy import load_file, save_file
 
 from rnnjax import (
@@ -22,6 +21,7 @@ from rnnjax import (
     layout,
     to_torch,
 )
+from tests.helpers import random_params
 
 
 def state_dict_of(module, *args):

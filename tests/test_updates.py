@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from rnnjax.lessons import AttentionClassifier, DropoutClassifier
+from tests.helpers import AS_USERS
 from train.forward import random_carry
 from train.names import batches as plans
 from train.names.update import State, Trainer, cross_entropy
@@ -191,10 +192,9 @@ def at_step(step, tx):
     return optax.conditionally_transform(tx, lambda count: count == step)
 
 
-@pytest.mark.usefixtures("optimised")
 def test_is_finite(rng):
     """Compiled, wherever the bad number is; the largest and smallest numbers are good."""
-    check = jax.jit(is_finite)
+    check = jax.jit(is_finite, compiler_options=AS_USERS)
     shapes = {"a": (), "b": (5,), "c": (3, 4), "d": (2, 3, 4), "e": (300, 70)}
     limits = np.finfo(np.float32)
     good = {
@@ -224,7 +224,7 @@ def test_updates_with_large_gradients_are_left_out_and_counted():
         if size < 5:
             updates, plain_state = plain.update(grads, plain_state, other)
             other = optax.apply_updates(other, updates)
-        np.testing.assert_array_equal(params["a"], other["a"])
+        np.testing.assert_allclose(params["a"], other["a"], rtol=1e-6)
     whole = State(params, state, None, jnp.array(step), None)
     assert skipped(whole) == {"skipped_updates": 2}
     assert skipped(whole._replace(opt_state=plain_state)) == {}

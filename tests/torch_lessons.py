@@ -1,10 +1,11 @@
 """PyTorch twins of the lessons' models, and the lessons' training.
 
-The modules have the parameter names of the lessons (the names a student's checkpoint
-has) and the lessons' sizes by default. Every names twin is called as ``twin(tokens,
-seq_lengths, initial_carry=None)`` with ``tokens (batch, time)`` int64, anything at
-padding, and returns logits; a twin whose lesson carries the state from batch to batch
-returns ``(logits, carry)``. `LESSONS` lists them with their losses and optimisers.
+A twin has the name of its model in `rnnjax.lessons`, and its modules have the parameter
+names of the lessons (the names a student's checkpoint has) and the lessons' sizes by
+default. Every names twin is called as ``twin(tokens, seq_lengths, initial_carry=None)``
+with ``tokens (batch, time)`` int64, anything at padding, and returns logits; a twin
+whose lesson carries the state from batch to batch returns ``(logits, carry)``.
+`LESSONS` lists them with their losses and optimisers.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +15,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch_layers import KINDS, run_packed
+
+from tests.torch_layers import KINDS, run_packed
 
 
 def one_hot(
@@ -31,7 +33,7 @@ def last_real(steps: torch.Tensor, seq_lengths: torch.Tensor) -> torch.Tensor:
     return steps[torch.arange(len(steps)), seq_lengths - 1]
 
 
-class ConcatClassifier(nn.Module):
+class JointClassifier(nn.Module):
     """The hand-made RNN of lessons 000 (no activation) and 001 (tanh)."""
 
     def __init__(self, activation, vocab_size=57, hidden_size=57, num_classes=18):
@@ -55,21 +57,33 @@ class ConcatClassifier(nn.Module):
 
 
 class StackClassifier(nn.Module):
-    """``nn.RNN``, ``nn.GRU`` or ``nn.LSTM`` under its own name, then ``h2o``."""
+    """``nn.RNN``, ``nn.GRU`` or ``nn.LSTM`` under its own name, then a linear head.
 
-    def __init__(self, kind, vocab_size=57, hidden_size=57, num_classes=18):
+    Lesson 003 takes the last output of a name, which is the last layer's final state.
+    """
+
+    def __init__(
+        self,
+        kind,
+        vocab_size=57,
+        hidden_size=57,
+        num_classes=18,
+        num_layers=1,
+        head="h2o",
+    ):
         super().__init__()
-        self.kind = kind
+        self.kind, self.head = kind, head
         self.vocab_size = vocab_size
-        self.add_module(kind, KINDS[kind](vocab_size, hidden_size, batch_first=True))
-        self.h2o = nn.Linear(hidden_size, num_classes)
+        stack = KINDS[kind](vocab_size, hidden_size, num_layers, batch_first=True)
+        self.add_module(kind, stack)
+        self.add_module(head, nn.Linear(hidden_size, num_classes))
 
     def forward(self, tokens, seq_lengths, initial_carry=None):
         inputs = one_hot(tokens, seq_lengths, self.vocab_size)
         stack = getattr(self, self.kind)
         _, final = run_packed(stack, inputs, seq_lengths, initial_carry)
         hidden = final[0] if self.kind == "lstm" else final
-        return self.h2o(hidden[-1])
+        return getattr(self, self.head)(hidden[-1])
 
 
 class AttentionClassifier(nn.Module):
@@ -96,7 +110,7 @@ class AttentionClassifier(nn.Module):
         return self.h2o((weights[..., None] * states).sum(1)), weights
 
 
-class SigmoidClassifier(nn.Module):
+class PreviousStateClassifier(nn.Module):
     """Lesson 003's hand-made RNN: its output looks at the state before the step."""
 
     def __init__(self, vocab_size=59, hidden_size=256, num_classes=18):
@@ -122,22 +136,7 @@ class SigmoidClassifier(nn.Module):
         return torch.cat([nn.init.kaiming_uniform_(row) for row in rows])
 
 
-class DeepGRUClassifier(nn.Module):
-    """Lesson 003's GRU of two layers, then ``fc`` on the last output."""
-
-    def __init__(self, vocab_size=59, hidden_size=256, num_classes=18, num_layers=2):
-        super().__init__()
-        self.vocab_size = vocab_size
-        self.gru = nn.GRU(vocab_size, hidden_size, num_layers, batch_first=True)
-        self.fc = nn.Linear(hidden_size, num_classes)
-
-    def forward(self, tokens, seq_lengths, initial_carry=None):
-        inputs = one_hot(tokens, seq_lengths, self.vocab_size)
-        outputs, _ = run_packed(self.gru, inputs, seq_lengths, initial_carry)
-        return self.fc(last_real(outputs, seq_lengths))
-
-
-class FlatMLP(nn.Module):
+class MLPClassifier(nn.Module):
     """Lesson 004's baseline of three linear layers on the whole padded name."""
 
     def __init__(self, vocab_size=65, hidden_size=256, num_classes=2, max_length=18):
@@ -155,7 +154,7 @@ class FlatMLP(nn.Module):
         return self.mlp(one_hot(tokens, seq_lengths, self.vocab_size).flatten(1))
 
 
-class SplitTanhClassifier(nn.Module):
+class AllStatesClassifier(nn.Module):
     """Lesson 004's RNN of linear layers: every state, padding's too, reaches ``Wy``."""
 
     def __init__(self, vocab_size=65, hidden_size=256, num_classes=2, max_length=18):
@@ -178,7 +177,7 @@ class SplitTanhClassifier(nn.Module):
         return self.output_layer(F.relu(self.Wy(torch.cat(states, 1))))
 
 
-class CarriedClassifier(nn.Module):
+class DropoutClassifier(nn.Module):
     """Lesson 004's ``nn.RNN``: runs over padding, hands its state to the next batch."""
 
     def __init__(
@@ -206,7 +205,7 @@ class CarriedClassifier(nn.Module):
         return self.output_layer(head), carry.detach()
 
 
-class CharLSTM(nn.Module):
+class CharLM(nn.Module):
     """Lesson 002's language model: ``(tokens, carry=None) -> (log_probs, carry)``.
 
     ``log_probs`` has the shape ``(batch, time, vocab)``; the carry is torch's pair of
@@ -238,7 +237,7 @@ class CharLSTM(nn.Module):
 
 
 @torch.no_grad()
-def generate(twin: CharLSTM, prompt: torch.Tensor, num_chars: int) -> torch.Tensor:
+def generate(twin: CharLM, prompt: torch.Tensor, num_chars: int) -> torch.Tensor:
     """Continue ``prompt (time,)`` greedily by ``num_chars + 1`` tokens, as the lesson.
 
     The lesson counts only the tokens fed back: one comes from the prompt, then
@@ -345,23 +344,32 @@ def _binary(twin, batch_size, carried=False) -> Lesson:
 
 
 LESSONS = {
-    ("practical", "linear"): _practical(partial(ConcatClassifier, nn.Identity())),
+    ("practical", "linear"): _practical(partial(JointClassifier, nn.Identity())),
     ("practical", "rnn"): _practical(partial(StackClassifier, "rnn")),
     ("practical", "gru"): _practical(partial(StackClassifier, "gru")),
     ("practical", "lstm"): _practical(partial(StackClassifier, "lstm")),
     ("workshop", "rnn"): _workshop(
-        partial(ConcatClassifier, torch.tanh, hidden_size=32)
+        partial(JointClassifier, torch.tanh, hidden_size=32)
     ),
     ("workshop", "gru"): _workshop(partial(StackClassifier, "gru", hidden_size=32)),
     ("workshop", "attention"): _workshop(AttentionClassifier),
     ("workshop", "lstm"): _workshop(partial(StackClassifier, "lstm", hidden_size=32)),
-    ("blog", "rnn"): _blog(SigmoidClassifier, clip=1.0),
-    ("blog", "gru"): _blog(DeepGRUClassifier),
-    ("binary", "mlp"): _binary(FlatMLP, batch_size=8),
-    ("binary", "linear"): _binary(SplitTanhClassifier, batch_size=1),
-    ("binary", "rnn"): _binary(CarriedClassifier, batch_size=8, carried=True),
+    ("blog", "rnn"): _blog(PreviousStateClassifier, clip=1.0),
+    ("blog", "gru"): _blog(
+        partial(
+            StackClassifier,
+            "gru",
+            vocab_size=59,
+            hidden_size=256,
+            num_layers=2,
+            head="fc",
+        )
+    ),
+    ("binary", "mlp"): _binary(MLPClassifier, batch_size=8),
+    ("binary", "linear"): _binary(AllStatesClassifier, batch_size=1),
+    ("binary", "rnn"): _binary(DropoutClassifier, batch_size=8, carried=True),
     ("lab", "lstm"): Lesson(
-        CharLSTM,
+        CharLM,
         nll_of_all_positions,
         torch.optim.Adam,
         1e-3,

@@ -10,10 +10,11 @@ from functools import partial
 import numpy as np
 import torch
 import torch.nn.functional as F
-from random_draws import STACK
 from torch import nn
 from torch.utils import data
-from torch_lessons import LESSONS
+
+from tests.random_draws import STACK
+from tests.torch_lessons import LESSONS
 
 
 def strided(n: int) -> torch.Tensor:

@@ -9,7 +9,8 @@ A CPU is divided into eight devices of JAX's, which compute and talk as eight ch
 import os
 
 COUNT = 8
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={COUNT}"
+FLAGS = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_force_host_platform_device_count={COUNT}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 # What is compared does not depend on how well it is compiled.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"

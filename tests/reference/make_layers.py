@@ -1,22 +1,19 @@
 """Write ``layers.npz``: ``torch.nn.RNN/GRU/LSTM`` in every configuration.
 
-Run as ``python tests/reference/make_layers.py``. The keys are ``<case id>/<what>`` and
+Run as ``python -m tests.reference.make_layers``. The keys are ``<case id>/<what>`` and
 ``trajectory_<kind>_<optimiser>/<what>`` with the arrays of `torch_layers.make_case` and
 `torch_layers.make_trajectory`. ``cases`` and ``trajectories`` are JSON objects from an
 id to the arguments that made it, so that ``make_case(**arguments)`` makes it again.
 """
 
 import json
-import sys
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from torch_layers import make_case, make_trajectory, prefixed
+from tests.torch_layers import make_case, make_trajectory, prefixed
 
 # All dimensions differ, so that a swapped axis cannot fit; one row has one step only,
 # one has all, and they are not sorted.

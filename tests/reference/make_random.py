@@ -1,6 +1,6 @@
 """Write ``random.json``: hashes of PyTorch's random numbers.
 
-Run as ``python tests/reference/make_random.py`` on an x86-64 machine with AVX2. The
+Run as ``python -m tests.reference.make_random`` on an x86-64 machine with AVX2. The
 numbers are drawn twice, by PyTorch's code for AVX2 and by that for any processor
 (``ATEN_CPU_CAPABILITY``, which is read when torch is imported). Each hash is that of one
 draw from every seed at every size, one after the other, and of the generator's state
@@ -13,16 +13,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-
-from random_draws import ORTHOGONAL, SEEDS, digest, sizes_of
+from tests.random_draws import ORTHOGONAL, SEEDS, digest, sizes_of
 
 CAPABILITIES = ("avx2", "default")
 
 
 def hash_of(name: str) -> str:
     """Of what torch draws here."""
-    import torch_random as torch
+    from tests import torch_random as torch
 
     drawn = []
     for seed in SEEDS:
@@ -34,7 +32,7 @@ def hash_of(name: str) -> str:
 
 def hashes() -> dict:
     """Of all draws and modules, by their names; and what has no equal bits."""
-    import torch_random as torch
+    from tests import torch_random as torch
 
     draws = {name: hash_of(name) for name in torch.DRAWS}
     modules = {}
@@ -54,8 +52,14 @@ def hashes_with(capability: str, *names: str) -> dict:
     Without names those of everything, with names those of these draws.
     """
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}
-    command = [sys.executable, __file__, "--print", *names]
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
+    command = [sys.executable, "-m", "tests.reference.make_random", "--print", *names]
+    done = subprocess.run(
+        command,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        check=True,
+        stdout=subprocess.PIPE,
+    )
     return json.loads(done.stdout)
 
 

@@ -1,6 +1,6 @@
 """Write ``<recipe>_<model>.npz``: every lesson's model, trained at small sizes.
 
-Run as ``python tests/reference/make_references.py``. Each file has
+Run as ``python -m tests.reference.make_references``. Each file has
 
 - ``sizes`` (JSON: the twin's arguments), ``learning_rate``, ``clip`` (where the lesson
   clips), ``torch_version``;
@@ -16,20 +16,17 @@ Run as ``python tests/reference/make_references.py``. Each file has
 """
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from torch_layers import as_arrays, prefixed
-from torch_lessons import (
+from tests.torch_layers import as_arrays, prefixed
+from tests.torch_lessons import (
     LESSONS,
     AttentionClassifier,
-    CharLSTM,
+    CharLM,
     Lesson,
     generate,
     train,
@@ -163,7 +160,7 @@ def first_batch(
         tensors |= carry_tensors("carry_out/first", carry)
     lesson.loss(outputs, labels).backward()
     tensors["logits"] = outputs
-    if isinstance(twin, CharLSTM):
+    if isinstance(twin, CharLM):
         tensors["log_probs"] = outputs
         tensors["logits"], _ = twin.logits(*inputs)
     if isinstance(twin, AttentionClassifier):
