@@ -18,6 +18,14 @@ from rnnjax.dropout import Dropout
 from rnnjax.linear import Linear, rows, uniform
 from rnnjax.masks import length_mask
 from rnnjax.recurrent import GRU, LSTM, Backend, Elman, Recurrent, Stack
+from rnnjax.weights.torch import (
+    Entry,
+    joint_entries,
+    linear_entries,
+    stack_entries,
+    torch_layout,
+    unused_names,
+)
 
 STACKS: dict[str, type[Stack]] = {"rnn": Elman, "gru": GRU, "lstm": LSTM}
 
@@ -122,6 +130,11 @@ class JointClassifier(NameClassifier):
         return Linear(self.num_classes, dtype=self.dtype, name="h2o")(carry)
 
 
+@torch_layout.register
+def _(module: JointClassifier) -> list[Entry]:
+    return joint_entries("i2h", "i2h/cell") + linear_entries("h2o", "h2o")
+
+
 class StackClassifier(NameClassifier):
     """Lessons 000, 001 and 003: a torch.nn stack, then the class from the last state.
 
@@ -158,6 +171,13 @@ class StackClassifier(NameClassifier):
         )
 
 
+@torch_layout.register
+def _(module: StackClassifier) -> list[Entry]:
+    return stack_entries(module.kind, module.num_layers) + linear_entries(
+        module.head, module.head
+    )
+
+
 class AttentionClassifier(NameClassifier):
     """Lesson 001: a GRU, attention over its states, then the class."""
 
@@ -184,6 +204,15 @@ class AttentionClassifier(NameClassifier):
         self.sow_run(carry, states)
         self.sow("intermediates", "attention", weights)
         return Linear(self.num_classes, dtype=self.dtype, name="h2o")(summary)
+
+
+@torch_layout.register
+def _(module: AttentionClassifier) -> list[Entry]:
+    return (
+        stack_entries("gru", 1)
+        + linear_entries("h2o", "h2o")
+        + linear_entries("att", "att/score")
+    )
 
 
 class PreviousStateClassifier(NameClassifier):
@@ -216,6 +245,13 @@ class PreviousStateClassifier(NameClassifier):
             self.num_classes, self.vocab_size, self.dtype, name="in2output"
         )
         return head(last, carry)
+
+
+@torch_layout.register
+def _(module: PreviousStateClassifier) -> list[Entry]:
+    return joint_entries("in2hidden", "in2hidden/cell") + joint_entries(
+        "in2output", "in2output"
+    )
 
 
 class JointLinear(nn.Module):
@@ -295,6 +331,12 @@ class MLPClassifier(PaddedClassifier):
         return Linear(self.num_classes, dtype=self.dtype, name="mlp_4")(jax.nn.relu(x))
 
 
+@torch_layout.register
+def _(module: MLPClassifier) -> list[Entry]:
+    first = linear_entries("mlp.0", "mlp_0/linear")
+    return first + linear_entries("mlp.2", "mlp_2") + linear_entries("mlp.4", "mlp_4")
+
+
 class OneHotLinear(nn.Module):
     """``nn.Linear`` on the one-hot vectors of all steps, flattened.
 
@@ -351,6 +393,22 @@ class AllStatesClassifier(PaddedClassifier):
         return Linear(self.num_classes, dtype=self.dtype, name="output_layer")(x)
 
 
+@torch_layout.register
+def _(module: AllStatesClassifier) -> list[Entry]:
+    cell = linear_entries("Wx", "W/cell/ih") + linear_entries("Wh", "W/cell/hh")
+    return (
+        cell
+        + linear_entries("Wy", "Wy")
+        + linear_entries("output_layer", "output_layer")
+    )
+
+
+@unused_names.register
+def _(module: AllStatesClassifier) -> tuple[str, ...]:
+    parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    return tuple(f"bn.{part}" for part in parts)
+
+
 class DropoutClassifier(PaddedClassifier):
     """Lesson 004's nn.RNN: two layers, dropout, all states to one head.
 
@@ -386,6 +444,13 @@ class DropoutClassifier(PaddedClassifier):
         x = states.reshape(*states.shape[:-2], -1)
         x = jax.nn.relu(Linear(self.mlp_size, dtype=self.dtype, name="linear_layer")(x))
         return Linear(self.num_classes, dtype=self.dtype, name="output_layer")(x)
+
+
+@torch_layout.register
+def _(module: DropoutClassifier) -> list[Entry]:
+    head = linear_entries("linear_layer", "linear_layer")
+    head += linear_entries("output_layer", "output_layer")
+    return stack_entries("rnn", module.num_layers) + head
 
 
 class CharLM(nn.Module):
@@ -462,6 +527,15 @@ class CharLM(nn.Module):
         return carry, Linear(self.vocab_size, dtype=self.dtype, name="mlp_3")(x)
 
 
+@torch_layout.register
+def _(module: CharLM) -> list[Entry]:
+    if module.mlp_size is None:
+        head = linear_entries("h2o", "h2o")
+    else:
+        head = linear_entries("mlp.0", "mlp_0") + linear_entries("mlp.3", "mlp_3")
+    return stack_entries(module.kind, module.num_layers) + head
+
+
 class BidirectionalClassifier(NameClassifier):
     """Recipe best: characters in context, a bidirectional GRU, three summaries of it.
 
@@ -508,6 +582,13 @@ class BidirectionalClassifier(NameClassifier):
         summary = jnp.concatenate([*carry, mean, highest], axis=-1)
         summary = Dropout(self.dropout)(summary, deterministic=deterministic)
         return Linear(self.num_classes, dtype=self.dtype, name="fc")(summary)
+
+
+@torch_layout.register
+def _(module: BidirectionalClassifier) -> list[Entry]:
+    window = linear_entries("window", "window/linear")
+    head = linear_entries("att", "att/score") + linear_entries("fc", "fc")
+    return window + stack_entries("gru", 1, bidirectional=True) + head
 
 
 def with_neighbours(tokens: jax.Array) -> jax.Array:

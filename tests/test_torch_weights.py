@@ -19,8 +19,8 @@ from rnnjax import (
     MultiHeadAttention,
     SumCell,
     from_torch,
-    layout,
     to_torch,
+    torch_layout,
 )
 
 
@@ -30,15 +30,15 @@ def state_dict_of(module, *args):
 
 
 def test_names_and_order_are_torchs():
-    names = [e.name for e in layout(LSTM(5, num_layers=2, bidirectional=True))]
+    names = [e.name for e in torch_layout(LSTM(5, num_layers=2, bidirectional=True))]
     assert names == [
         f"{part}_l{suffix}"
         for suffix in ("0", "0_reverse", "1", "1_reverse")
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     ]
-    projected = [e.name for e in layout(LSTM(5, projection=3))]
+    projected = [e.name for e in torch_layout(LSTM(5, projection=3))]
     assert projected[-1] == "weight_hr_l0"
-    assert [e.name for e in layout(LSTMCell(5))] == [
+    assert [e.name for e in torch_layout(LSTMCell(5))] == [
         "weight_ih",
         "weight_hh",
         "bias_ih",
