@@ -8,6 +8,8 @@ the name of each recurrent layer ``carries`` and ``gates``, see
 :class:`rnnjax.Recurrent`.
 """
 
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -27,7 +29,24 @@ from rnnjax.weights.torch import (
     unused_names,
 )
 
+Kind = Literal["rnn", "gru", "lstm"]
+
 STACKS: dict[str, type[Stack]] = {"rnn": Elman, "gru": GRU, "lstm": LSTM}
+
+
+def stack_type(kind: str) -> type[Stack]:
+    """The stack of this kind.
+
+    Raises:
+        ValueError: If it is not one of rnn, gru, lstm.
+
+    Example:
+        >>> stack_type("gru").__name__
+        'GRU'
+    """
+    if kind not in STACKS:
+        raise ValueError(f"kind is {kind!r}; expected one of {', '.join(STACKS)}")
+    return STACKS[kind]
 
 
 def joint_cell(
@@ -40,7 +59,7 @@ def joint_cell(
 
     Args:
         features: Width of the hidden vector.
-        activation: Name of the activation.
+        activation: A name or a function, as in :class:`rnnjax.ElmanCell`.
         vocab_size: Width of the (one-hot) input.
         dtype: Type of the operands of the products; None is float32.
 
@@ -144,7 +163,7 @@ class StackClassifier(NameClassifier):
         head: Name of the last map: ``h2o`` in lessons 000 and 001, ``fc`` in 003.
     """
 
-    kind: str = "gru"
+    kind: Kind = "gru"
     num_layers: int = 1
     head: str = "h2o"
 
@@ -156,7 +175,7 @@ class StackClassifier(NameClassifier):
         initial_carry: Carry | None = None,
         deterministic: bool = True,
     ) -> jax.Array:
-        stack = STACKS[self.kind](
+        stack = stack_type(self.kind)(
             self.hidden_size,
             num_layers=self.num_layers,
             vocab_size=self.vocab_size,
@@ -221,7 +240,13 @@ class PreviousStateClassifier(NameClassifier):
 
     The lesson starts every name from a random state, ``initial_carry``. A name without
     characters has its class from the initial state alone.
+
+    Attributes:
+        activation: ``sigmoid`` in the lesson; ``identity`` is the cell of PyTorch's
+            classic tutorial.
     """
+
+    activation: Activation = "sigmoid"
 
     @nn.compact
     def __call__(
@@ -233,7 +258,9 @@ class PreviousStateClassifier(NameClassifier):
     ) -> jax.Array:
         if seq_lengths is None:
             seq_lengths = jnp.full(tokens.shape[:-1], tokens.shape[-1])
-        cell = joint_cell(self.hidden_size, "sigmoid", self.vocab_size, self.dtype)
+        cell = joint_cell(
+            self.hidden_size, self.activation, self.vocab_size, self.dtype
+        )
         before = jnp.maximum(seq_lengths - 1, 0)
         # The state after the last character is never used, so it is not computed.
         recurrent = Recurrent(cell, backend=self.backend, name="in2hidden")
@@ -494,7 +521,7 @@ class CharLM(nn.Module):
     num_layers: int = 1
     dropout: float = 0.4
     dtype: jnp.dtype | None = None
-    kind: str = "lstm"
+    kind: Kind = "lstm"
     backend: Backend = "scan"
 
     @nn.compact
@@ -506,7 +533,7 @@ class CharLM(nn.Module):
         *,
         reset: jax.Array | None = None,
     ) -> tuple[Carry, jax.Array]:
-        stack = STACKS[self.kind](
+        stack = stack_type(self.kind)(
             self.hidden_size,
             num_layers=self.num_layers,
             dropout=self.dropout,

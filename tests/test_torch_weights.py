@@ -22,6 +22,7 @@ from rnnjax import (
     to_torch,
     torch_layout,
 )
+from rnnjax.lessons import CharLM, StackClassifier
 
 
 def state_dict_of(module, *args):
@@ -133,3 +134,11 @@ def test_arrays_are_contiguous_and_float32():
     for array in state_dict.values():
         assert isinstance(array, np.ndarray) and array.flags.c_contiguous
         assert array.dtype == np.float32
+
+
+@pytest.mark.parametrize("model", [StackClassifier, CharLM])
+def test_a_kind_that_is_not_known(model):
+    options = {"num_classes": 3} if model is StackClassifier else {}
+    module = model(vocab_size=7, hidden_size=5, kind="GRU", **options)
+    with pytest.raises(ValueError, match="kind is 'GRU'; expected one of rnn, gru, ls"):
+        module.init(jax.random.key(0), jnp.zeros((2, 4), jnp.int32))
