@@ -25,7 +25,7 @@ from rnnjax.recurrent import Recurrent as Recurrent
 from rnnjax.weights.flax import from_flax as from_flax
 from rnnjax.weights.flax import to_flax as to_flax
 from rnnjax.weights.torch import from_torch as from_torch
-from rnnjax.weights.torch import layout as layout
 from rnnjax.weights.torch import to_torch as to_torch
+from rnnjax.weights.torch import torch_layout as torch_layout
 
 __version__ = "0.1.0"

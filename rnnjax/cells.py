@@ -14,7 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import equations
-from rnnjax.equations import ACTIVATIONS, Activation, GRUGates, LSTMCarry, LSTMGates
+from rnnjax.equations import (
+    Activation,
+    GRUGates,
+    LSTMCarry,
+    LSTMGates,
+    activation_function,
+)
 from rnnjax.linear import Initializer, Linear, uniform
 
 Carry = Any
@@ -130,7 +136,8 @@ class ElmanCell(Cell):
     .. math:: h' = \phi(W_{ih} x + b_{ih} + W_{hh} h + b_{hh})
 
     Attributes:
-        activation: :math:`\phi`, one of tanh, relu, sigmoid, identity.
+        activation: :math:`\phi`, one of tanh, relu, sigmoid, identity, or any
+            hashable function of an array, say ``nn.tanh``.
 
     Parameters:
         ``ih/kernel (input, features)``, ``hh/kernel (features, features)``, each with a
@@ -144,7 +151,7 @@ class ElmanCell(Cell):
         ``(carry, y)``, both :math:`h'`.
 
     Raises:
-        ValueError: If ``activation`` is not one of the four.
+        ValueError: If ``activation`` is neither one of the four nor a function.
 
     Example:
         >>> cell = ElmanCell(features=4)
@@ -163,22 +170,18 @@ class ElmanCell(Cell):
     sums_maps: ClassVar[bool] = True
 
     def setup(self):
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation is {self.activation!r}; expected one of "
-                f"{', '.join(ACTIVATIONS)}"
-            )
+        activation_function(self.activation)  # Refuses what it does not know.
         super().setup()
 
     @property
     def update(self) -> Callable[..., Carry]:
-        return _ELMAN_UPDATES[self.activation]
+        return _elman_update(self.activation)
 
 
-# One object for each activation: JAX compiles anew for a function it has not seen.
-_ELMAN_UPDATES = {
-    name: functools.partial(equations.elman, name) for name in ACTIVATIONS
-}
+@functools.lru_cache(maxsize=128)
+def _elman_update(activation: Activation) -> Callable[..., Carry]:
+    # One object for each activation: JAX compiles anew for a function it has not seen.
+    return functools.partial(equations.elman, activation)
 
 
 class SumCell(Cell):

@@ -10,14 +10,17 @@ nine and eleven.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-Activation = Literal["tanh", "relu", "sigmoid", "identity"]
+Activation = (
+    Literal["tanh", "relu", "sigmoid", "identity"] | Callable[[jax.Array], jax.Array]
+)
+"""One of four names, or a function of an array, element by element."""
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jnp.tanh,
@@ -74,17 +77,37 @@ class LSTMGates(NamedTuple):
     o: jax.Array
 
 
+def activation_function(activation: Activation) -> Callable[[jax.Array], jax.Array]:
+    """The function of this name, or the function itself.
+
+    Raises:
+        ValueError: If it is neither one of the four names nor a hashable callable.
+
+    Example:
+        >>> activation_function("relu")(-1.0).item(), activation_function(abs)(-1.0)
+        (0.0, 1.0)
+    """
+    if callable(activation) and isinstance(activation, Hashable):
+        return activation
+    if isinstance(activation, str) and activation in ACTIVATIONS:
+        return ACTIVATIONS[activation]
+    raise ValueError(
+        f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}, "
+        "or a hashable function of an array"
+    )
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def elman(activation: Activation, h: jax.Array, gates: jax.Array) -> jax.Array:
     """An Elman cell's: the activation of the sum of its two maps."""
-    return ACTIVATIONS[activation](gates)
+    return activation_function(activation)(gates)
 
 
 @elman.defjvp
 def _elman_jvp(activation, primals, tangents):
     (_, gates), (_, gates_dot) = primals, tangents
     ones = jnp.ones_like(gates)
-    new, slope = jax.jvp(ACTIVATIONS[activation], (gates,), (ones,))
+    new, slope = jax.jvp(activation_function(activation), (gates,), (ones,))
     return new, slope * gates_dot
 
 

@@ -8,6 +8,8 @@ the name of each recurrent layer ``carries`` and ``gates``, see
 :class:`rnnjax.Recurrent`.
 """
 
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,8 +20,33 @@ from rnnjax.dropout import Dropout
 from rnnjax.linear import Linear, rows, uniform
 from rnnjax.masks import length_mask
 from rnnjax.recurrent import GRU, LSTM, Backend, Elman, Recurrent, Stack
+from rnnjax.weights.torch import (
+    Entry,
+    joint_entries,
+    linear_entries,
+    stack_entries,
+    torch_layout,
+    unused_names,
+)
+
+Kind = Literal["rnn", "gru", "lstm"]
 
 STACKS: dict[str, type[Stack]] = {"rnn": Elman, "gru": GRU, "lstm": LSTM}
+
+
+def stack_type(kind: str) -> type[Stack]:
+    """The stack of this kind.
+
+    Raises:
+        ValueError: If it is not one of rnn, gru, lstm.
+
+    Example:
+        >>> stack_type("gru").__name__
+        'GRU'
+    """
+    if kind not in STACKS:
+        raise ValueError(f"kind is {kind!r}; expected one of {', '.join(STACKS)}")
+    return STACKS[kind]
 
 
 def joint_cell(
@@ -32,7 +59,7 @@ def joint_cell(
 
     Args:
         features: Width of the hidden vector.
-        activation: Name of the activation.
+        activation: A name or a function, as in :class:`rnnjax.ElmanCell`.
         vocab_size: Width of the (one-hot) input.
         dtype: Type of the operands of the products; None is float32.
 
@@ -122,6 +149,11 @@ class JointClassifier(NameClassifier):
         return Linear(self.num_classes, dtype=self.dtype, name="h2o")(carry)
 
 
+@torch_layout.register
+def _(module: JointClassifier) -> list[Entry]:
+    return joint_entries("i2h", "i2h/cell") + linear_entries("h2o", "h2o")
+
+
 class StackClassifier(NameClassifier):
     """Lessons 000, 001 and 003: a torch.nn stack, then the class from the last state.
 
@@ -131,7 +163,7 @@ class StackClassifier(NameClassifier):
         head: Name of the last map: ``h2o`` in lessons 000 and 001, ``fc`` in 003.
     """
 
-    kind: str = "gru"
+    kind: Kind = "gru"
     num_layers: int = 1
     head: str = "h2o"
 
@@ -143,7 +175,7 @@ class StackClassifier(NameClassifier):
         initial_carry: Carry | None = None,
         deterministic: bool = True,
     ) -> jax.Array:
-        stack = STACKS[self.kind](
+        stack = stack_type(self.kind)(
             self.hidden_size,
             num_layers=self.num_layers,
             vocab_size=self.vocab_size,
@@ -156,6 +188,13 @@ class StackClassifier(NameClassifier):
         return Linear(self.num_classes, dtype=self.dtype, name=self.head)(
             hidden(carry[-1])
         )
+
+
+@torch_layout.register
+def _(module: StackClassifier) -> list[Entry]:
+    return stack_entries(module.kind, module.num_layers) + linear_entries(
+        module.head, module.head
+    )
 
 
 class AttentionClassifier(NameClassifier):
@@ -186,13 +225,28 @@ class AttentionClassifier(NameClassifier):
         return Linear(self.num_classes, dtype=self.dtype, name="h2o")(summary)
 
 
+@torch_layout.register
+def _(module: AttentionClassifier) -> list[Entry]:
+    return (
+        stack_entries("gru", 1)
+        + linear_entries("h2o", "h2o")
+        + linear_entries("att", "att/score")
+    )
+
+
 class PreviousStateClassifier(NameClassifier):
     """Lesson 003: a sigmoid cell; the class from the last character and the state
     *before* it.
 
     The lesson starts every name from a random state, ``initial_carry``. A name without
     characters has its class from the initial state alone.
+
+    Attributes:
+        activation: ``sigmoid`` in the lesson; ``identity`` is the cell of PyTorch's
+            classic tutorial.
     """
+
+    activation: Activation = "sigmoid"
 
     @nn.compact
     def __call__(
@@ -204,7 +258,9 @@ class PreviousStateClassifier(NameClassifier):
     ) -> jax.Array:
         if seq_lengths is None:
             seq_lengths = jnp.full(tokens.shape[:-1], tokens.shape[-1])
-        cell = joint_cell(self.hidden_size, "sigmoid", self.vocab_size, self.dtype)
+        cell = joint_cell(
+            self.hidden_size, self.activation, self.vocab_size, self.dtype
+        )
         before = jnp.maximum(seq_lengths - 1, 0)
         # The state after the last character is never used, so it is not computed.
         recurrent = Recurrent(cell, backend=self.backend, name="in2hidden")
@@ -216,6 +272,13 @@ class PreviousStateClassifier(NameClassifier):
             self.num_classes, self.vocab_size, self.dtype, name="in2output"
         )
         return head(last, carry)
+
+
+@torch_layout.register
+def _(module: PreviousStateClassifier) -> list[Entry]:
+    return joint_entries("in2hidden", "in2hidden/cell") + joint_entries(
+        "in2output", "in2output"
+    )
 
 
 class JointLinear(nn.Module):
@@ -295,6 +358,12 @@ class MLPClassifier(PaddedClassifier):
         return Linear(self.num_classes, dtype=self.dtype, name="mlp_4")(jax.nn.relu(x))
 
 
+@torch_layout.register
+def _(module: MLPClassifier) -> list[Entry]:
+    first = linear_entries("mlp.0", "mlp_0/linear")
+    return first + linear_entries("mlp.2", "mlp_2") + linear_entries("mlp.4", "mlp_4")
+
+
 class OneHotLinear(nn.Module):
     """``nn.Linear`` on the one-hot vectors of all steps, flattened.
 
@@ -351,6 +420,22 @@ class AllStatesClassifier(PaddedClassifier):
         return Linear(self.num_classes, dtype=self.dtype, name="output_layer")(x)
 
 
+@torch_layout.register
+def _(module: AllStatesClassifier) -> list[Entry]:
+    cell = linear_entries("Wx", "W/cell/ih") + linear_entries("Wh", "W/cell/hh")
+    return (
+        cell
+        + linear_entries("Wy", "Wy")
+        + linear_entries("output_layer", "output_layer")
+    )
+
+
+@unused_names.register
+def _(module: AllStatesClassifier) -> tuple[str, ...]:
+    parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    return tuple(f"bn.{part}" for part in parts)
+
+
 class DropoutClassifier(PaddedClassifier):
     """Lesson 004's nn.RNN: two layers, dropout, all states to one head.
 
@@ -386,6 +471,13 @@ class DropoutClassifier(PaddedClassifier):
         x = states.reshape(*states.shape[:-2], -1)
         x = jax.nn.relu(Linear(self.mlp_size, dtype=self.dtype, name="linear_layer")(x))
         return Linear(self.num_classes, dtype=self.dtype, name="output_layer")(x)
+
+
+@torch_layout.register
+def _(module: DropoutClassifier) -> list[Entry]:
+    head = linear_entries("linear_layer", "linear_layer")
+    head += linear_entries("output_layer", "output_layer")
+    return stack_entries("rnn", module.num_layers) + head
 
 
 class CharLM(nn.Module):
@@ -429,7 +521,7 @@ class CharLM(nn.Module):
     num_layers: int = 1
     dropout: float = 0.4
     dtype: jnp.dtype | None = None
-    kind: str = "lstm"
+    kind: Kind = "lstm"
     backend: Backend = "scan"
 
     @nn.compact
@@ -441,7 +533,7 @@ class CharLM(nn.Module):
         *,
         reset: jax.Array | None = None,
     ) -> tuple[Carry, jax.Array]:
-        stack = STACKS[self.kind](
+        stack = stack_type(self.kind)(
             self.hidden_size,
             num_layers=self.num_layers,
             dropout=self.dropout,
@@ -460,6 +552,15 @@ class CharLM(nn.Module):
         x = jax.nn.relu(Linear(self.mlp_size, dtype=self.dtype, name="mlp_0")(x))
         x = Dropout(self.dropout)(x, deterministic=deterministic)
         return carry, Linear(self.vocab_size, dtype=self.dtype, name="mlp_3")(x)
+
+
+@torch_layout.register
+def _(module: CharLM) -> list[Entry]:
+    if module.mlp_size is None:
+        head = linear_entries("h2o", "h2o")
+    else:
+        head = linear_entries("mlp.0", "mlp_0") + linear_entries("mlp.3", "mlp_3")
+    return stack_entries(module.kind, module.num_layers) + head
 
 
 class BidirectionalClassifier(NameClassifier):
@@ -508,6 +609,13 @@ class BidirectionalClassifier(NameClassifier):
         summary = jnp.concatenate([*carry, mean, highest], axis=-1)
         summary = Dropout(self.dropout)(summary, deterministic=deterministic)
         return Linear(self.num_classes, dtype=self.dtype, name="fc")(summary)
+
+
+@torch_layout.register
+def _(module: BidirectionalClassifier) -> list[Entry]:
+    window = linear_entries("window", "window/linear")
+    head = linear_entries("att", "att/score") + linear_entries("fc", "fc")
+    return window + stack_entries("gru", 1, bidirectional=True) + head
 
 
 def with_neighbours(tokens: jax.Array) -> jax.Array:

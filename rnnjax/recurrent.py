@@ -428,7 +428,8 @@ class Elman(Stack):
     """Elman network, ``torch.nn.RNN``; the step is :class:`ElmanCell`.
 
     Attributes:
-        activation: One of tanh, relu, sigmoid, identity.
+        activation: One of tanh, relu, sigmoid, identity, or any hashable function of
+            an array, say ``nn.tanh``.
 
     Example:
         >>> rnn = Elman(features=4, num_layers=2, bidirectional=True)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from rnnjax import GRU, LSTM, Elman, LSTMCarry, layout
+from rnnjax import GRU, LSTM, Elman, LSTMCarry, torch_layout
 from rnnjax.cells import hidden
 from rnnjax.linear import is_tokens
 from rnnjax.recurrent import Stack
@@ -150,7 +150,7 @@ def run_case(
     batch, time, _ = case["inputs"].shape
     weights = under("weights", case)
     # By the table alone: from_torch, which also checks, takes most of a case's time.
-    paths = {entry.name: entry.paths[0] for entry in layout(stack)}
+    paths = {entry.name: entry.paths[0] for entry in torch_layout(stack)}
     params = {paths[name]: weights[name].T for name in weights}
     states = {"h0": np.zeros_like(case["h_n"])}
     if "c_n" in case:

@@ -1,5 +1,6 @@
 """One step of every cell."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,3 +113,30 @@ def test_use_bias_of_a_norm_cell_is_of_its_norms(cell):
     paths = [str(path) for path, _ in jax.tree.leaves_with_path(params)]
     assert not [path for path in paths if "bias" in path]
     assert [path for path in paths if "scale" in path]
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("tanh", nn.tanh), ("relu", nn.relu), ("sigmoid", nn.sigmoid)],
+)
+def test_a_function_as_activation_is_the_name(name, function, rng):
+    """Values and gradients, of one step with random parameters."""
+    x = jnp.asarray(rng.normal(size=(2, 3)), jnp.float32)
+    h, weights = (jnp.asarray(rng.normal(size=(2, 5)), jnp.float32) for _ in range(2))
+    params = ElmanCell(5).init(jax.random.key(0), h, x)
+
+    def loss(params, activation):
+        y = ElmanCell(5, activation=activation).apply(params, h, x)[1]
+        return (weights * y).sum()
+
+    expected = jax.value_and_grad(loss)(params, name)
+    actual = jax.value_and_grad(loss)(params, function)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), actual, expected
+    )
+
+
+def test_one_update_for_one_function():
+    """JAX compiles anew for a function it has not seen."""
+    first, second = (ElmanCell(5, activation=nn.elu, parent=None) for _ in range(2))
+    assert first.update is second.update

@@ -18,9 +18,10 @@ from rnnjax import (
     MultiHeadAttention,
     SumCell,
     from_torch,
-    layout,
     to_torch,
+    torch_layout,
 )
+from rnnjax.lessons import CharLM, StackClassifier
 from tests.helpers import random_params
 
 
@@ -30,15 +31,15 @@ def state_dict_of(module, *args):
 
 
 def test_names_and_order_are_torchs():
-    names = [e.name for e in layout(LSTM(5, num_layers=2, bidirectional=True))]
+    names = [e.name for e in torch_layout(LSTM(5, num_layers=2, bidirectional=True))]
     assert names == [
         f"{part}_l{suffix}"
         for suffix in ("0", "0_reverse", "1", "1_reverse")
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     ]
-    projected = [e.name for e in layout(LSTM(5, projection=3))]
+    projected = [e.name for e in torch_layout(LSTM(5, projection=3))]
     assert projected[-1] == "weight_hr_l0"
-    assert [e.name for e in layout(LSTMCell(5))] == [
+    assert [e.name for e in torch_layout(LSTMCell(5))] == [
         "weight_ih",
         "weight_hh",
         "bias_ih",
@@ -133,3 +134,11 @@ def test_arrays_are_contiguous_and_float32():
     for array in state_dict.values():
         assert isinstance(array, np.ndarray) and array.flags.c_contiguous
         assert array.dtype == np.float32
+
+
+@pytest.mark.parametrize("model", [StackClassifier, CharLM])
+def test_a_kind_that_is_not_known(model):
+    options = {"num_classes": 3} if model is StackClassifier else {}
+    module = model(vocab_size=7, hidden_size=5, kind="GRU", **options)
+    with pytest.raises(ValueError, match="kind is 'GRU'; expected one of rnn, gru, ls"):
+        module.init(jax.random.key(0), jnp.zeros((2, 4), jnp.int32))

@@ -15,7 +15,7 @@ from rnnjax.weights.torch import (
     _param_shapes,
     _torch_shape,
     from_torch,
-    layout,
+    torch_layout,
 )
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -31,7 +31,7 @@ def torch_init(
     part in it.
 
     Args:
-        module: What :func:`rnnjax.layout` knows.
+        module: What :func:`rnnjax.torch_layout` knows.
         generator: What draws; where it was at PyTorch's constructor it will be after
             it.
         input_size: Width of a layer's input; None is its ``vocab_size``. A model knows
@@ -51,7 +51,7 @@ def torch_init(
         >>> params["layer_0"]["cell"]["ih"]["kernel"][:, 0].tolist()
         [-0.005293981172144413, 0.37932288646698, -0.5819807648658752]
     """
-    entries = layout(module)
+    entries = torch_layout(module)
     width = _input_width(module, None, axis=0)
     if width is None:
         width = input_size or getattr(module, "vocab_size", None)
@@ -74,7 +74,7 @@ def draw(
     A module of which that is not so registers its own: ``draw.register``.
 
     Args:
-        module: What :func:`rnnjax.layout` knows.
+        module: What :func:`rnnjax.torch_layout` knows.
         generator: What draws.
         shapes: From PyTorch's names to shapes, in the order of the state dict.
 

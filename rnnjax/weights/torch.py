@@ -13,17 +13,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rnnjax.attention import MultiHeadAttention
 from rnnjax.cells import Cell, ElmanCell, GRUCell, LSTMCell
-from rnnjax.lessons import (
-    AllStatesClassifier,
-    AttentionClassifier,
-    BidirectionalClassifier,
-    CharLM,
-    DropoutClassifier,
-    JointClassifier,
-    MLPClassifier,
-    PreviousStateClassifier,
-    StackClassifier,
-)
 from rnnjax.linear import Linear
 from rnnjax.recurrent import GRU, LSTM, Elman, Stack
 
@@ -44,23 +33,26 @@ class Entry(NamedTuple):
     paths: tuple[str, ...]
 
 
-def _linear(name: str, path: str, use_bias: bool = True) -> list[Entry]:
+def linear_entries(name: str, path: str, use_bias: bool = True) -> list[Entry]:
+    """The table of a ``torch.nn.Linear`` whose parameters lie under ``path``."""
     weight = Entry(f"{name}.weight", (f"{path}/kernel",))
     return [weight, Entry(f"{name}.bias", (f"{path}/bias",))][: 1 + use_bias]
 
 
-def _joint(name: str, path: str) -> list[Entry]:
+def joint_entries(name: str, path: str) -> list[Entry]:
+    """The table of one ``torch.nn.Linear`` of the input and the hidden, joined."""
     weight = Entry(f"{name}.weight", (f"{path}/ih/kernel", f"{path}/hh/kernel"))
     return [weight, Entry(f"{name}.bias", (f"{path}/ih/bias",))]
 
 
 @functools.singledispatch
-def layout(module: nn.Module) -> list[Entry]:
+def torch_layout(module: nn.Module) -> list[Entry]:
     """The table of a module: its PyTorch names, in PyTorch's order.
 
     Args:
         module: An ``Elman``, ``GRU`` or ``LSTM``, one of their cells, a ``Linear``, a
-            ``MultiHeadAttention``, or one of rnnjax's models.
+            ``MultiHeadAttention``, or a model of
+            :mod:`rnnjax.lessons`, which registers its own table.
 
     Returns:
         One entry for each tensor of the state dict.
@@ -70,27 +62,29 @@ def layout(module: nn.Module) -> list[Entry]:
 
     Example:
         >>> from rnnjax import GRU
-        >>> [entry.name for entry in layout(GRU(5, use_bias=False))]
+        >>> [entry.name for entry in torch_layout(GRU(5, use_bias=False))]
         ['weight_ih_l0', 'weight_hh_l0']
     """
-    known = ", ".join(sorted(cls.__name__ for cls in layout.registry if cls != object))
+    known = ", ".join(
+        sorted(cls.__name__ for cls in torch_layout.registry if cls != object)
+    )
     raise TypeError(
         f"no PyTorch names are known for {type(module).__name__}; expected one of "
         f"{known}"
     )
 
 
-@layout.register(Elman)
-@layout.register(GRU)
-@layout.register(LSTM)
+@torch_layout.register(Elman)
+@torch_layout.register(GRU)
+@torch_layout.register(LSTM)
 def _(module: Stack) -> list[Entry]:
     projected = getattr(module, "projection", None) is not None
     return _stack(module.layer_names(), module.use_bias, projected)
 
 
-@layout.register(ElmanCell)
-@layout.register(GRUCell)
-@layout.register(LSTMCell)
+@torch_layout.register(ElmanCell)
+@torch_layout.register(GRUCell)
+@torch_layout.register(LSTMCell)
 def _(module: Cell) -> list[Entry]:
     projected = getattr(module, "projection", None) is not None
     parts = _cell(module.use_bias, module.use_bias and module.hh_bias, projected)
@@ -120,86 +114,32 @@ def _cell(ih_bias: bool, hh_bias: bool, projected: bool) -> list[tuple[str, str]
     return parts + [("weight_hr", "hr/kernel")] * projected
 
 
-@layout.register
+@torch_layout.register
 def _(module: Linear) -> list[Entry]:
     weight, bias = Entry("weight", ("kernel",)), Entry("bias", ("bias",))
     return [weight, bias] if module.use_bias else [weight]
 
 
-@layout.register
+@torch_layout.register
 def _(module: MultiHeadAttention) -> list[Entry]:
     first = [
         Entry("in_proj_weight", ("in_proj/kernel",)),
         Entry("in_proj_bias", ("in_proj/bias",)),
     ]
-    return first + _linear("out_proj", "out_proj")
+    return first + linear_entries("out_proj", "out_proj")
 
 
-def _layers(name: str, num_layers: int, bidirectional: bool = False) -> list[Entry]:
+def stack_entries(
+    name: str, num_layers: int, bidirectional: bool = False
+) -> list[Entry]:
+    """The table of a stack of this name, in PyTorch and here, with all biases."""
     layer_names = GRU(1, num_layers, bidirectional).layer_names()
     return _stack(layer_names, prefix=f"{name}.", path=f"{name}/")
 
 
-@layout.register
-def _(module: JointClassifier) -> list[Entry]:
-    return _joint("i2h", "i2h/cell") + _linear("h2o", "h2o")
-
-
-@layout.register
-def _(module: StackClassifier) -> list[Entry]:
-    return _layers(module.kind, module.num_layers) + _linear(module.head, module.head)
-
-
-@layout.register
-def _(module: AttentionClassifier) -> list[Entry]:
-    return _layers("gru", 1) + _linear("h2o", "h2o") + _linear("att", "att/score")
-
-
-@layout.register
-def _(module: PreviousStateClassifier) -> list[Entry]:
-    return _joint("in2hidden", "in2hidden/cell") + _joint("in2output", "in2output")
-
-
-@layout.register
-def _(module: MLPClassifier) -> list[Entry]:
-    first = _linear("mlp.0", "mlp_0/linear")
-    return first + _linear("mlp.2", "mlp_2") + _linear("mlp.4", "mlp_4")
-
-
-@layout.register
-def _(module: AllStatesClassifier) -> list[Entry]:
-    cell = _linear("Wx", "W/cell/ih") + _linear("Wh", "W/cell/hh")
-    return cell + _linear("Wy", "Wy") + _linear("output_layer", "output_layer")
-
-
-@layout.register
-def _(module: DropoutClassifier) -> list[Entry]:
-    head = _linear("linear_layer", "linear_layer")
-    head += _linear("output_layer", "output_layer")
-    return _layers("rnn", module.num_layers) + head
-
-
-@layout.register
-def _(module: BidirectionalClassifier) -> list[Entry]:
-    window = _linear("window", "window/linear")
-    head = _linear("att", "att/score") + _linear("fc", "fc")
-    return window + _layers("gru", 1, bidirectional=True) + head
-
-
-@layout.register
-def _(module: CharLM) -> list[Entry]:
-    if module.mlp_size is None:
-        head = _linear("h2o", "h2o")
-    else:
-        head = _linear("mlp.0", "mlp_0") + _linear("mlp.3", "mlp_3")
-    return _layers(module.kind, module.num_layers) + head
-
-
+@functools.singledispatch
 def unused_names(module: nn.Module) -> tuple[str, ...]:
-    """Names that a lesson's state dict has though its forward pass never uses them."""
-    if isinstance(module, AllStatesClassifier):
-        parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-        return tuple(f"bn.{part}" for part in parts)
+    """Names that a state dict has though PyTorch's forward pass never uses them."""
     return ()
 
 
@@ -207,7 +147,7 @@ def from_torch(module: nn.Module, state_dict: Mapping[str, Any]) -> Params:
     """Parameters of ``module`` from a PyTorch state dict.
 
     Args:
-        module: See :func:`layout`.
+        module: See :func:`torch_layout`.
         state_dict: From PyTorch's names to arrays or torch tensors, for a model with
             the names that its lesson's PyTorch module has.
 
@@ -238,7 +178,7 @@ def from_torch(module: nn.Module, state_dict: Mapping[str, Any]) -> Params:
     arrays = {name: _to_numpy(tensor) for name, tensor in state_dict.items()}
     unused = [name for name in unused_names(module) if name in arrays]
     arrays = {name: arrays[name] for name in arrays if name not in unused}
-    entries = layout(module)
+    entries = torch_layout(module)
     width = _input_width(module, arrays.get(entries[0].name), axis=-1)
     shapes = _param_shapes(module, width)
     check_entries(
@@ -267,7 +207,7 @@ def to_torch(module: nn.Module, params: Params) -> dict[str, np.ndarray]:
     """A PyTorch state dict from the parameters of ``module``; the inverse of from_torch.
 
     Args:
-        module: See :func:`layout`.
+        module: See :func:`torch_layout`.
         params: Its parameters.
 
     Returns:
@@ -287,7 +227,7 @@ def to_torch(module: nn.Module, params: Params) -> dict[str, np.ndarray]:
 'bias_hh_l0': (6,)}
     """
     flat = flatten_dict(params, sep="/")
-    entries = layout(module)
+    entries = torch_layout(module)
     first = entries[0].paths[0]
     width = _input_width(module, flat.get(first), axis=0)
     check_entries(
