@@ -19,6 +19,7 @@ CHEAP = (
     "--xla_cpu_parallel_codegen_split_count=1",
 )
 MUCH_MEMORY = 700 * 2**20  # A fresh worker has 350 MiB, and a test needs up to 300.
+MORE_MEMORY = 150 * 2**20
 PEAKS: list[int] = []  # MiB, of the workers that have ended.
 
 
@@ -94,21 +95,29 @@ def pytest_collection_modifyitems(items):
 def pytest_configure(config):
     # pytest-xdist would begin with the files of many tests.
     config.option.loadscopereorder = False
+    # For the examples in rnnjax and train, too, which are not below this folder.
+    config.pluginmanager.register(Memory())
     # Another worker is writing the entry: JAX compiles the program itself.
     reading = "ignore:Error reading persistent compilation cache entry:UserWarning"
     config.addinivalue_line("filterwarnings", reading)
 
 
-def pytest_runtest_teardown(nextitem):
-    """Give memory back when there is much: compiled programs live in JAX's caches.
+class Memory:
+    """Gives memory back where there is much: compiled programs live in JAX's caches.
 
-    What is needed again is read from the disk.
+    What is needed again is read from the disk. What remains, PyTorch and Keras among
+    it, is no reason to do so after every test.
     """
-    if nextitem is not None and resident_memory() > MUCH_MEMORY:
-        jax.clear_caches()
-        gc.collect()
-        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-            trim(0)
+
+    limit = MUCH_MEMORY
+
+    def pytest_runtest_teardown(self, nextitem):
+        if nextitem is not None and resident_memory() > self.limit:
+            jax.clear_caches()
+            gc.collect()
+            if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+                trim(0)
+            self.limit = max(MUCH_MEMORY, resident_memory() + MORE_MEMORY)
 
 
 def resident_memory() -> int:
