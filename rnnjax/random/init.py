@@ -11,11 +11,11 @@ import numpy as np
 from rnnjax.attention import MultiHeadAttention
 from rnnjax.random.generator import TorchGenerator
 from rnnjax.weights.torch import (
-    _input_width,
-    _param_shapes,
-    _torch_shape,
     from_torch,
+    input_width,
+    param_shapes,
     torch_layout,
+    torch_shape,
 )
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -52,7 +52,7 @@ def torch_init(
         [-0.005293981172144413, 0.37932288646698, -0.5819807648658752]
     """
     entries = torch_layout(module)
-    width = _input_width(module, None, axis=0)
+    width = input_width(module, None, axis=0)
     if width is None:
         width = input_size or getattr(module, "vocab_size", None)
     if width is None:
@@ -60,8 +60,8 @@ def torch_init(
             f"the width of the input of {type(module).__name__} is not known; give "
             "input_size"
         )
-    of_params = _param_shapes(module, width)
-    shapes = {entry.name: _torch_shape(entry, of_params) for entry in entries}
+    of_params = param_shapes(module, width)
+    shapes = {entry.name: torch_shape(entry, of_params) for entry in entries}
     return from_torch(module, draw(module, generator, shapes))
 
 

@@ -179,10 +179,10 @@ def from_torch(module: nn.Module, state_dict: Mapping[str, Any]) -> Params:
     unused = [name for name in unused_names(module) if name in arrays]
     arrays = {name: arrays[name] for name in arrays if name not in unused}
     entries = torch_layout(module)
-    width = _input_width(module, arrays.get(entries[0].name), axis=-1)
-    shapes = _param_shapes(module, width)
+    width = input_width(module, arrays.get(entries[0].name), axis=-1)
+    shapes = param_shapes(module, width)
     check_entries(
-        {entry.name: _torch_shape(entry, shapes) for entry in entries},
+        {entry.name: torch_shape(entry, shapes) for entry in entries},
         {name: array.shape for name, array in arrays.items()},
         type(module).__name__,
         entries[0].name if width is None else None,
@@ -229,9 +229,9 @@ def to_torch(module: nn.Module, params: Params) -> dict[str, np.ndarray]:
     flat = flatten_dict(params, sep="/")
     entries = torch_layout(module)
     first = entries[0].paths[0]
-    width = _input_width(module, flat.get(first), axis=0)
+    width = input_width(module, flat.get(first), axis=0)
     check_entries(
-        _param_shapes(module, width),
+        param_shapes(module, width),
         {path: array.shape for path, array in flat.items()},
         f"the parameters of {type(module).__name__}",
         first if width is None else None,
@@ -252,7 +252,7 @@ def _to_numpy(tensor: Any) -> np.ndarray:
     return np.asarray(tensor)
 
 
-def _input_width(
+def input_width(
     module: nn.Module, first_weight: np.ndarray | None, axis: int
 ) -> int | None:
     """The width of the input: a layer's first weight tells it, a model knows it."""
@@ -263,7 +263,7 @@ def _input_width(
     return first_weight.shape[axis]
 
 
-def _param_shapes(module: nn.Module, width: int | None) -> dict[str, tuple[int, ...]]:
+def param_shapes(module: nn.Module, width: int | None) -> dict[str, tuple[int, ...]]:
     """Shapes of the module's parameters, by path."""
     if width is None:
         width = getattr(module, "num_heads", 1)
@@ -284,7 +284,7 @@ def _param_shapes(module: nn.Module, width: int | None) -> dict[str, tuple[int, 
     }
 
 
-def _torch_shape(
+def torch_shape(
     entry: Entry, shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[int, ...]:
     parts = [shapes[path] for path in entry.paths]
