@@ -7,7 +7,7 @@ and an update without parameters. :mod:`rnnjax.recurrent` uses that split: it co
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -16,24 +16,15 @@ import jax.numpy as jnp
 from rnnjax import equations
 from rnnjax.equations import (
     Activation,
+    Carry,
     GRUGates,
     LSTMCarry,
     LSTMGates,
     activation_function,
+    hidden,
+    preactivations,
 )
 from rnnjax.linear import Initializer, Linear, uniform
-
-Carry = Any
-
-
-def hidden(carry: Carry) -> jax.Array:
-    """The vector that the next step sees, which is also the output of the step."""
-    return carry.h if isinstance(carry, LSTMCarry) else carry
-
-
-def joined(sums_maps: bool, ih: jax.Array, hh: jax.Array) -> tuple[jax.Array, ...]:
-    """What an update is given of the two maps: their sum, or both."""
-    return (ih + hh,) if sums_maps else (ih, hh)
 
 
 class Cell(nn.RNNCellBase):
@@ -62,7 +53,7 @@ class Cell(nn.RNNCellBase):
     dtype: jnp.dtype | None = None
 
     gates: ClassVar[int] = 1
-    sums_maps: ClassVar[bool] = False
+    sums_preactivations: ClassVar[bool] = False
     """Whether only the sum of the two maps counts: ``update`` is given that."""
 
     def setup(self):
@@ -86,7 +77,7 @@ class Cell(nn.RNNCellBase):
 
     def step(self, carry: Carry, ih: jax.Array) -> tuple[Carry, jax.Array]:
         """One step, given what ``ih`` makes of the input."""
-        maps = joined(self.sums_maps, ih, self.hh(hidden(carry)))
+        maps = preactivations(self.sums_preactivations, ih, self.hh(hidden(carry)))
         carry = self.update(carry, *maps)
         return carry, hidden(carry)
 
@@ -167,7 +158,7 @@ class ElmanCell(Cell):
 
     activation: Activation = "tanh"
 
-    sums_maps: ClassVar[bool] = True
+    sums_preactivations: ClassVar[bool] = True
 
     def setup(self):
         activation_function(self.activation)  # Refuses what it does not know.
@@ -308,7 +299,7 @@ class LSTMCell(Cell):
     hr_init: Initializer | None = None
 
     gates: ClassVar[int] = 4
-    sums_maps: ClassVar[bool] = True
+    sums_preactivations: ClassVar[bool] = True
 
     def setup(self):
         super().setup()

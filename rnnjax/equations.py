@@ -11,7 +11,7 @@ nine and eleven.
 
 import functools
 from collections.abc import Callable, Hashable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,20 @@ class LSTMCarry(NamedTuple):
 
     h: jax.Array
     c: jax.Array
+
+
+Carry = Any
+"""What a cell hands to its next step: the hidden vector, or an :class:`LSTMCarry`."""
+
+
+def hidden(carry: Carry) -> jax.Array:
+    """The vector that the next step sees, which is also the output of the step."""
+    return carry.h if isinstance(carry, LSTMCarry) else carry
+
+
+def preactivations(sums: bool, ih: jax.Array, hh: jax.Array) -> tuple[jax.Array, ...]:
+    """What an update takes of the two pre-activations: their sum, or both."""
+    return (ih + hh,) if sums else (ih, hh)
 
 
 class GRUGates(NamedTuple):

@@ -14,12 +14,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rnnjax.affine import rows
 from rnnjax.attention import AttentionPooling
-from rnnjax.cells import Activation, Carry, ElmanCell, SumCell, hidden
+from rnnjax.cells import ElmanCell, SumCell
 from rnnjax.dropout import Dropout
-from rnnjax.linear import Linear, rows, uniform
+from rnnjax.equations import Activation, Carry, hidden
+from rnnjax.linear import Linear, uniform
+from rnnjax.loops import Backend
 from rnnjax.masks import length_mask
-from rnnjax.recurrent import GRU, LSTM, Backend, Elman, Recurrent, Stack
+from rnnjax.recurrent import GRU, LSTM, Elman, Recurrent, Stack
 from rnnjax.weights.torch import (
     Entry,
     joint_entries,

@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cells import Cell, LSTMCarry
-from rnnjax.equations import GRUGates, LSTMGates, lstm_gates
+from rnnjax.cells import Cell
+from rnnjax.equations import GRUGates, LSTMCarry, LSTMGates, lstm_gates
 from rnnjax.recurrent import Stack
 
 

@@ -1,32 +1,29 @@
 """Cells over time, and PyTorch's stacks of them."""
 
 import functools
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cells import Activation, Carry, Cell, ElmanCell, GRUCell, LSTMCell, hidden
+from rnnjax.affine import Affine, is_tokens
+from rnnjax.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from rnnjax.dropout import Dropout
-from rnnjax.linear import Initializer, affine, is_tokens
-from rnnjax.loops import columns as columns_loop
-from rnnjax.loops import cudnn as cudnn_loop
-from rnnjax.loops import scan as time_loop
-from rnnjax.loops.remat import run_in_chunks
-from rnnjax.loops.scan import (
+from rnnjax.equations import Activation, Carry, hidden
+from rnnjax.linear import Initializer
+from rnnjax.loops import Backend, loop_for, say_that_the_scan_runs
+from rnnjax.loops.job import (
+    Job,
     Static,
     Steps,
-    Weights,
-    begin,
-    hold,
-    nudged,
+    hold_carry,
+    perturbed,
+    reset_carry,
     select,
 )
+from rnnjax.loops.remat import run_in_chunks
 from rnnjax.masks import length_mask
-
-Backend = Literal["scan", "reference", "pallas", "cudnn"]
-"""What runs the steps of a layer, see :class:`Recurrent`."""
 
 
 class Recurrent(nn.Module):
@@ -56,8 +53,8 @@ class Recurrent(nn.Module):
               float32, see :mod:`rnnjax.loops.cudnn`; not with ``mask``, ``reset`` or
               intermediates.
 
-            One that does not apply, to the device or to what is asked for, is
-            ``"scan"``.
+            Where one does not apply, to the device or to what is asked for, the scan
+            runs instead, and a warning says why, once.
 
     Args:
         inputs: ``(*batch, time, input)``, or tokens ``(*batch, time)``, which stand
@@ -124,7 +121,7 @@ class Recurrent(nn.Module):
                 f"{', '.join(get_args(Backend))}"
             )
         tokens = is_tokens(inputs)
-        lengths_only = mask is None and reset is None
+        is_packed = mask is None
         batch_time = inputs.shape if tokens else inputs.shape[:-1]
         mask = _combine(batch_time, seq_lengths, mask)
         reset = _check("reset", reset, batch_time, bool)
@@ -144,16 +141,13 @@ class Recurrent(nn.Module):
             last = jnp.zeros_like(reset[..., :1])
             reset = jnp.concatenate([reset[..., 1:], last], axis=-1)
         time_axis = len(batch)
-        nudge: Carry | None = self.get_variable("perturbations", "carries")
+        perturbation: Carry | None = self.get_variable("perturbations", "carries")
         xs, *parts = jax.tree.map(
-            lambda x: jnp.moveaxis(x, time_axis, 0), (inputs, mask, reset, nudge)
+            lambda x: jnp.moveaxis(x, time_axis, 0), (inputs, mask, reset, perturbation)
         )
         steps, first = Steps(*parts), carry
         sows = self.is_mutable_collection("intermediates")
-        backend = self.backend
-        if backend == "cudnn" and (sows or nudge is not None or not lengths_only):
-            backend = "scan"
-        run = functools.partial(Recurrent._run, backend=backend)
+        run = functools.partial(Recurrent._run, is_packed=is_packed, sows=sows)
         if self.remat:
             carry, outputs = run_in_chunks(run, self, carry, xs, steps)
         else:
@@ -173,33 +167,37 @@ class Recurrent(nn.Module):
             self.sow("intermediates", "gates", gates)
         return carry, ys
 
-    def _run(self, carry, xs, steps, backend):
+    def _run(
+        self, carry: Carry, xs: jax.Array, steps: Steps, is_packed: bool, sows: bool
+    ) -> tuple[Carry, tuple[jax.Array, Carry]]:
         """``(carry, (ys, carries))``: the last carry, and what each step made."""
         cell = self.cell
-        if backend == "reference" or not isinstance(cell, Cell):
+        if not isinstance(cell, Cell):
+            say_that_the_scan_runs(
+                self.backend, f"{type(cell).__name__} is no cell of rnnjax's"
+            )
             return self._scan(type(cell).__call__, carry, xs, steps)
-        # First of all, for with it the cell checks its attributes.
-        ih_map = cell.ih
+        if self.backend == "reference":
+            return self._scan(type(cell).__call__, carry, xs, steps)
+        # Before `update`, for a cell checks its attributes in its setup.
+        ih_linear = cell.ih
         if not cell.has_pure_update:
-            return self._scan(type(cell).step, carry, ih_map(xs), steps)
-        static = Static(cell.update, cell.sums_maps, self.reverse, cell.dtype)
-        inputs = Weights(*ih_map.weights(ih_map.num_inputs(xs)))
-        weights = Weights(*cell.hh.weights(cell.features))
-        if backend == "cudnn" and cudnn_loop.applies(static, xs, carry):
-            carry, ys = cudnn_loop.run(static, inputs, weights, xs, carry, steps.mask)
-            return carry, (ys, None)
-        wide = columns_loop.applies(inputs, weights, xs, carry, steps)
-        if wide and backend != "pallas":
-            run = columns_loop.run
-            carry, carries = run(static, inputs, weights, xs, carry, steps)
-            return carry, (hidden(carries), carries)
-        loop: Any = time_loop
-        if backend == "pallas":
-            # Imported only here: Pallas takes a tenth of a second.
-            from rnnjax.loops import pallas as loop
-        ih = affine(xs, inputs.kernel, inputs.bias, cell.dtype)
-        carry, carries = loop.recurrence(static, weights, ih, carry, steps)
-        return carry, (hidden(carries), carries)
+            say_that_the_scan_runs(
+                self.backend, f"a step of {type(cell).__name__} has more than an update"
+            )
+            return self._scan(type(cell).step, carry, ih_linear(xs), steps)
+        job = Job(
+            Static(cell.update, cell.sums_preactivations, self.reverse, cell.dtype),
+            ih=Affine(*ih_linear.weights(ih_linear.num_inputs(xs))),
+            hh=Affine(*cell.hh.weights(cell.features)),
+            xs=xs,
+            carry=carry,
+            steps=steps,
+            is_packed=is_packed,
+            wants_carries=sows,
+        )
+        last, carries = loop_for(self.backend, job).run(job)
+        return last, (hidden(carries), carries)
 
     def _gates(self, first, carries, xs, steps):
         """The gates of all steps, side by side, from what each began with."""
@@ -211,19 +209,19 @@ class Recurrent(nn.Module):
                 return jnp.concatenate([carries, first[None]])[1:]
             return jnp.concatenate([first[None], carries])[:-1]
 
-        carries = begin(steps.reset, jax.tree.map(before, first, carries))
+        carries = reset_carry(steps.reset, jax.tree.map(before, first, carries))
         return self.cell.gate_values(carries, self.cell.ih(xs))
 
     def _scan(self, step, carry, xs, steps):
         def body(cell, carry, x_and_steps):
-            x, (mask, reset, nudge) = x_and_steps
+            x, (mask, reset, perturbation) = x_and_steps
             if reset is not None:
                 carry = select(reset, _fresh(cell, reset.shape), carry)
             new, y = step(cell, carry, x)
-            if nudge is not None:
-                new = nudged(new, nudge)
+            if perturbation is not None:
+                new = perturbed(new, perturbation)
                 y = hidden(new) if isinstance(cell, Cell) else y
-            carry = hold(mask, new, carry)
+            carry = hold_carry(mask, new, carry)
             return carry, (y, carry)
 
         scan = nn.scan(

@@ -22,7 +22,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cells import Carry
+from rnnjax.equations import Carry
 
 
 class Choice(NamedTuple):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.cells import Carry
+from rnnjax.equations import Carry
 
 
 class Windows(NamedTuple):

@@ -9,8 +9,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rnnjax import GRU, LSTM, Elman, LSTMCarry, torch_layout
-from rnnjax.cells import hidden
-from rnnjax.linear import is_tokens
+from rnnjax.affine import is_tokens
+from rnnjax.equations import hidden
 from rnnjax.recurrent import Stack
 
 STACKS = {"rnn": Elman, "gru": GRU, "lstm": LSTM}

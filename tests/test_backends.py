@@ -14,11 +14,11 @@ import pytest
 from jax import export
 from jax.experimental import rnn
 
-from rnnjax import GRU, LSTM, Elman, GRUCell, LSTMCell, Recurrent, equations
+from rnnjax import GRU, LSTM, Elman, GRUCell, LSTMCell, Recurrent, equations, loops
 from rnnjax.lessons import CharLM
 from rnnjax.loops import cudnn as cudnn_loop
 from rnnjax.loops import pallas_kernels
-from rnnjax.loops.scan import Static
+from rnnjax.loops.job import Static
 from tests.helpers import assert_close, normal, random_params, results_and_gradients
 from train import codec
 from train.charlm import __main__ as charlm
@@ -33,6 +33,9 @@ TIME, INPUTS, FEATURES = 4, 3, 5
 VALUES, GRADIENTS = 1e-5, 1e-4
 LENGTHS = np.array([2, 0, 4, 3, 1], np.int32)
 CELLS = {"lstm": LSTMCell(FEATURES), "gru": GRUCell(FEATURES)}
+
+# What is asked for here mostly does not apply to a CPU; one test sees what is said then.
+pytestmark = pytest.mark.filterwarnings("ignore:backend '(pallas|cudnn)':UserWarning")
 
 
 @pytest.fixture
@@ -168,7 +171,7 @@ def test_what_does_not_fit_is_scanned(monkeypatch):
 def test_rows_fill_the_memory_but_do_not_overflow_it():
     for kind, dtype in ((LSTMCell, None), (GRUCell, jnp.bfloat16)):
         cell = kind(1024, dtype=dtype)
-        static = Static(cell.update, cell.sums_maps, False, dtype)
+        static = Static(cell.update, cell.sums_preactivations, False, dtype)
         rows = pallas_kernels.rows_that_fit(static, 1024)
         assert rows % 16 == 0 and rows >= 64
         assert rows == pallas_kernels.rows_that_fit(static, 1000)
@@ -314,6 +317,26 @@ def test_cudnn_reads_tokens_without_biases(stood_in):
         for each in (lstm, lstm.clone(backend="cudnn"))
     ]
     assert_close(*results, VALUES)
+
+
+@pytest.mark.filterwarnings("default:backend")
+def test_a_backend_that_does_not_apply_says_so_once():
+    loops._say_once.cache_clear()
+    inputs = normal(0, 2, TIME, INPUTS)
+    with pytest.warns(UserWarning, match="backend") as seen:
+        for cell in (CELLS["lstm"], CELLS["lstm"], LSTMCell(5, projection=3)):
+            for backend in ("cudnn", "pallas"):
+                recurrent = Recurrent(cell, backend=backend)
+                jax.eval_shape(recurrent.init, jax.random.key(0), inputs)
+    scanned = "backend 'cudnn' does not apply: {}; the scan runs instead"
+    more = "a step of LSTMCell has more than an update"
+    assert [str(each.message) for each in seen] == [
+        scanned.format("it needs an NVIDIA GPU, and the device is cpu"),
+        "backend 'pallas' is for TPUs, and the device is cpu; the scan runs here, the "
+        "kernel in a program compiled for a TPU",
+        scanned.format(more),
+        scanned.format(more).replace("cudnn", "pallas"),
+    ]
 
 
 def test_what_cudnn_cannot_do_is_scanned(monkeypatch):

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from tqdm import tqdm
@@ -319,8 +318,7 @@ def test_a_training_says_its_summary_and_what_to_do_next(
     program, flags, summary, follow_up, sources, monkeypatch, capsys
 ):
     monkeypatch.chdir(sources)
-    monkeypatch.setattr(program, "train", lambda *_: (SimpleNamespace(step=3), 0.0))
-    monkeypatch.setattr(program, "finish", lambda *_: summary)
+    monkeypatch.setattr(program, "run_in", lambda *_: summary)
     monkeypatch.setattr(program, "write_report", lambda path: path, raising=False)
 
     def train(flag):

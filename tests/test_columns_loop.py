@@ -130,6 +130,7 @@ def test_forward_mode_and_second_derivatives(small):
     assert small
 
 
+@pytest.mark.filterwarnings("ignore:backend 'cudnn':UserWarning")
 def test_where_it_applies():
     """To wide layers, several rows, enough steps; not to many tokens or a look inside."""
 
@@ -152,9 +153,9 @@ def test_where_it_applies():
     assert not applies(512, (4, 7, 3))
     assert applies(512, (4, 8), vocab_size=512)
     assert not applies(512, (4, 8), vocab_size=513)
-    nudge = jax.ShapeDtypeStruct((4, 8, 512), jnp.float32)
-    nudges = {"carries": LSTMCarry(nudge, nudge)}
-    assert not applies(512, (4, 8, 3), perturbations=nudges)
+    perturbation = jax.ShapeDtypeStruct((4, 8, 512), jnp.float32)
+    perturbations = {"carries": LSTMCarry(perturbation, perturbation)}
+    assert not applies(512, (4, 8, 3), perturbations=perturbations)
 
 
 def lowered_gradient(platform):

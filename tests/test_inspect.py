@@ -24,7 +24,7 @@ from rnnjax import (
     Recurrent,
     SumCell,
 )
-from rnnjax.cells import hidden
+from rnnjax.equations import hidden
 from rnnjax.text import Vocabulary
 from tests.helpers import AS_USERS, assert_close, normal
 from train import predict
@@ -149,20 +149,20 @@ class ByHand(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def by_hand(name, reverse, inputs, carry, nudges):
+def by_hand(name, reverse, inputs, carry, perturbations):
     """One sequence without padding, a step after the other."""
     order = range(len(inputs))[::-1] if reverse else range(len(inputs))
     steps = [None] * len(inputs)
     for t in order:
         carry, gates = STEPS[name](weights_of(name)["cell"], carry, inputs[t])
-        nudge = jax.tree.map(operator.itemgetter(t), nudges)
-        carry = jax.tree.map(jnp.add, carry, nudge)
+        perturbation = jax.tree.map(operator.itemgetter(t), perturbations)
+        carry = jax.tree.map(jnp.add, carry, perturbation)
         steps[t] = carry, gates
     carries, gates = jax.tree.map(lambda *each: jnp.stack(each), *steps)
     return ByHand(hidden(carries), carries, gates)
 
 
-def no_nudges(name):
+def no_perturbations(name):
     return jax.tree.map(lambda x: jnp.zeros((TIME, *x.shape)), start_of(name))
 
 
@@ -196,7 +196,7 @@ def test_sown_gates_are_those_of_the_equations(name, reverse):
     row, n = 2, 3
     start = jax.tree.map(operator.itemgetter(row), start_of(name, BATCH))
     inputs = normal(3, BATCH, TIME, INPUT)[row, :n]
-    expected = by_hand(name, reverse, inputs, start, no_nudges(name))
+    expected = by_hand(name, reverse, inputs, start, no_perturbations(name))
     real, of_row = np.arange(n), operator.itemgetter((row, slice(n)))
     assert len(real) == LENGTHS[row]
     assert_close(jax.tree.map(of_row, carries), expected.carries)
@@ -235,8 +235,8 @@ def test_sowing_changes_no_number(name="lstm"):
     aloud, sown = jit(sow)(variables, inputs, LENGTHS)
     assert_close(silent, aloud, 0.0)
     zeros = jax.tree.map(jnp.zeros_like, sown["intermediates"]["carries"][0])
-    nudged = variables | {"perturbations": {"carries": zeros}}
-    assert_close(jit(module.apply)(nudged, inputs, LENGTHS), silent, 0.0)
+    perturbed = variables | {"perturbations": {"carries": zeros}}
+    assert_close(jit(module.apply)(perturbed, inputs, LENGTHS), silent, 0.0)
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm"])
@@ -272,9 +272,9 @@ def test_an_ordinary_call_traces_nothing_for_perturbations(name):
     zeros = jax.tree.map(
         lambda x: jnp.zeros((BATCH, TIME, *x.shape[1:])), start_of(name, BATCH)
     )
-    nudged = params | {"perturbations": {"carries": zeros}}
+    perturbed = params | {"perturbations": {"carries": zeros}}
     parts = len(jax.tree.leaves(zeros))
-    assert additions(nudged) == additions(params) + parts
+    assert additions(perturbed) == additions(params) + parts
 
 
 # The gradient with respect to the state after each step
@@ -305,20 +305,20 @@ def test_gradients_of_states_are_those_of_a_loop_by_hand(name, options):
 
     @jax.jit
     @jax.grad
-    def ours(nudges):
-        variables = {"params": weights, "perturbations": {"carries": nudges}}
+    def ours(perturbations):
+        variables = {"params": weights, "perturbations": {"carries": perturbations}}
         last, ys = module.apply(variables, inputs, jnp.array(n), start)
         return weighed(ys[:n], last)
 
     @jax.jit
     @jax.grad
-    def theirs(nudges):
-        found = by_hand(name, reverse, inputs[:n], start, nudges)
+    def theirs(perturbations):
+        found = by_hand(name, reverse, inputs[:n], start, perturbations)
         end = 0 if reverse else n - 1
         return weighed(found.ys, jax.tree.map(operator.itemgetter(end), found.carries))
 
-    gradients = ours(no_nudges(name))
-    assert_close(gradients, theirs(no_nudges(name)), 1e-5)
+    gradients = ours(no_perturbations(name))
+    assert_close(gradients, theirs(no_perturbations(name)), 1e-5)
     for leaf in jax.tree.leaves(gradients):
         assert leaf[:n].any(axis=-1).all() and not leaf[n:].any()
 
@@ -326,11 +326,14 @@ def test_gradients_of_states_are_those_of_a_loop_by_hand(name, options):
 def test_gradients_of_states_are_finite_differences(name="lstm"):
     """In forward mode too, which the perturbation's tangent passes through."""
     module, inputs = Recurrent(CELLS[name]), normal(3, TIME, INPUT)
-    direction = jax.tree.map(lambda x: normal(8, *x.shape), no_nudges(name))
+    direction = jax.tree.map(lambda x: normal(8, *x.shape), no_perturbations(name))
 
     def loss(size):
-        nudges = jax.tree.map(lambda x: size * x, direction)
-        variables = {"params": weights_of(name), "perturbations": {"carries": nudges}}
+        perturbations = jax.tree.map(lambda x: size * x, direction)
+        variables = {
+            "params": weights_of(name),
+            "perturbations": {"carries": perturbations},
+        }
         last, ys = module.apply(variables, inputs)
         return weighed(ys, last)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnnjax import Linear
-from rnnjax.linear import rows
+from rnnjax.affine import rows
 from tests.helpers import assert_close
 
 

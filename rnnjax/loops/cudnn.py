@@ -14,58 +14,55 @@ import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
 
 from rnnjax import equations
-from rnnjax.cells import Carry
+from rnnjax.affine import is_tokens
 from rnnjax.equations import LSTMCarry
-from rnnjax.linear import affine, is_tokens
-from rnnjax.loops.scan import Static, Steps, Weights, recurrence
+from rnnjax.loops import scan
+from rnnjax.loops.job import Job, Steps
 
 
-def applies(static: Static, xs: jax.Array, carry: Carry) -> bool:
-    """Whether cuDNN has what is asked for, on the device at hand.
+def obstacle(job: Job) -> str | None:
+    """Why cuDNN cannot do it, on the device at hand; None if it can."""
+    static, xs, steps = job.static, job.xs, job.steps
+    # To trace the call takes JAX's CUDA libraries, to export it a size for each axis.
+    if jax.default_backend() != "gpu":
+        return f"it needs an NVIDIA GPU, and the device is {jax.default_backend()}"
+    if static.update is not equations.lstm:
+        return "it has LSTM layers alone, without projection"
+    if not (job.is_packed and steps.reset is None and steps.perturbation is None):
+        return "it takes seq_lengths, but no mask, no reset and no perturbations"
+    if job.wants_carries:
+        return "it does not show the carry after every step"
+    of_float32 = all(x.dtype == jnp.float32 for x in job.carry)
+    if static.dtype is not None or not of_float32:
+        return "it is for float32"
+    if not is_tokens(xs) and xs.dtype != jnp.float32:
+        return f"it is for float32, and the inputs are {xs.dtype}"
+    if not all(isinstance(size, int) and size > 0 for size in xs.shape):
+        return f"it needs sizes of at least 1, and the inputs are {xs.shape}"
+    return None
+
+
+def applies(job: Job) -> bool:
+    """Whether cuDNN has what is asked for, on the device at hand."""
+    return obstacle(job) is None
+
+
+def run(job: Job) -> tuple[LSTMCarry, LSTMCarry]:
+    """Run a job by cuDNN; compiled for something else than CUDA, by the scan.
 
     Args:
-        static: The update.
-        xs: ``(time, *batch, input)``, or tokens ``(time, *batch)``.
-        carry: The initial carry.
-    """
-    return (
-        # To trace the call takes JAX's CUDA libraries, to export it a size for each axis.
-        jax.default_backend() == "gpu"
-        and all(isinstance(size, int) and size > 0 for size in xs.shape)
-        and static.update is equations.lstm
-        and static.dtype is None
-        and (is_tokens(xs) or xs.dtype == jnp.float32)
-        and all(x.dtype == jnp.float32 for x in carry)
-    )
-
-
-def run(
-    static: Static,
-    ih: Weights,
-    hh: Weights,
-    xs: jax.Array,
-    carry: LSTMCarry,
-    mask: jax.Array | None,
-) -> tuple[LSTMCarry, jax.Array]:
-    """An LSTM over time; compiled for something else than CUDA, by the scan.
-
-    Args:
-        static: Has the direction.
-        ih: The map of the inputs.
-        hh: The recurrent map.
-        xs: ``(time, *batch, input)``, or tokens ``(time, *batch)``.
-        carry: The initial carry, ``(*batch, features)``.
-        mask: ``(time, *batch)``, True at the first steps of each row; None is all.
+        job: An LSTM's.
 
     Returns:
-        ``(carry, ys)``: the carry after the last real step, and outputs ``(time, *batch,
-        features)``, with anything at padding.
+        ``(last, carries)``: the carry after the last real step, and the hidden vector
+        after every step, ``(time, *batch, features)``, with anything at padding; cuDNN
+        does not say :math:`c`, which is None.
     """
+    static = job.static
 
     def by_scan(ih, hh, xs, carry, mask):
-        maps = affine(xs, ih.kernel, ih.bias, static.dtype)
-        carry, carries = recurrence(static, hh, maps, carry, Steps(mask))
-        return carry, carries.h
+        last, carries = scan.run(Job(static, ih, hh, xs, carry, Steps(mask)))
+        return last, carries.h
 
     def by_cudnn(ih, hh, xs, carry, mask):
         if is_tokens(xs):
@@ -78,13 +75,13 @@ def run(
         if mask is not None:
             lengths = mask.reshape(time, rows).sum(0)
         if static.reverse:
-            xs = _turned(xs, lengths)
+            xs = _flip_sequences(xs, lengths)
         # An empty row makes a step that nobody sees.
         seq_lengths = jnp.maximum(lengths, 1).astype(jnp.int32)
         ys, *last = _lstm(xs.swapaxes(0, 1), h, c, _packed(ih, hh), seq_lengths)
         ys = ys.swapaxes(0, 1)
         if static.reverse:
-            ys = _turned(ys, lengths)
+            ys = _flip_sequences(ys, lengths)
         real = (lengths > 0)[:, None]
         h, c = (
             jnp.where(real, new[0], old[0]).reshape(*batch, -1)
@@ -92,12 +89,12 @@ def run(
         )
         return LSTMCarry(h, c), ys.reshape(time, *batch, -1)
 
-    return jax.lax.platform_dependent(
-        ih, hh, xs, carry, mask, cuda=by_cudnn, default=by_scan
-    )
+    args = (job.ih, job.hh, job.xs, job.carry, job.steps.mask)
+    last, ys = jax.lax.platform_dependent(*args, cuda=by_cudnn, default=by_scan)
+    return last, LSTMCarry(h=ys, c=None)  # type: ignore[arg-type]
 
 
-def _turned(xs, lengths):
+def _flip_sequences(xs, lengths):
     """Every row from its own last step to its first; padding stays where it is."""
     step = jnp.arange(len(xs))[:, None]
     there = jnp.where(step < lengths, lengths - 1 - step, step)
@@ -107,7 +104,7 @@ def _turned(xs, lengths):
 def _packed(ih, hh):
     """All weights in one row, gates in the same order: cuDNN's is PyTorch's."""
     none = jnp.zeros(hh.kernel.shape[-1])
-    biases = (none if map_.bias is None else map_.bias for map_ in (ih, hh))
+    biases = (none if each.bias is None else each.bias for each in (ih, hh))
     return jnp.concatenate([ih.kernel.T.ravel(), hh.kernel.T.ravel(), *biases])
 
 

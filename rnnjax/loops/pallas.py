@@ -31,36 +31,54 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
 from rnnjax import equations
-from rnnjax.cells import Carry, hidden, joined
-from rnnjax.linear import matmul
-from rnnjax.loops import pallas_kernels
-from rnnjax.loops import scan as time_loop
-from rnnjax.loops.scan import Static, Steps, Weights, recur
+from rnnjax.affine import affine, matmul
+from rnnjax.equations import Carry, hidden, preactivations
+from rnnjax.loops import pallas_kernels, scan
+from rnnjax.loops.job import Job, Steps
 
 
-def recurrence(
-    static: Static, weights: Weights, ih: jax.Array, carry: Carry, steps: Steps
-) -> tuple[Carry, Carry]:
-    """What :func:`rnnjax.loops.scan.recurrence` does, by the kernels where they apply.
+def obstacle(job: Job) -> str | None:
+    """Why the kernels cannot do it; None if they can, on a TPU."""
+    static, steps, hh = job.static, job.steps, job.hh.kernel
+    if static.update not in (equations.gru, equations.lstm):
+        return "it has LSTM and GRU layers alone, without projection"
+    if steps.reset is not None or steps.perturbation is not None:
+        return "it takes seq_lengths and mask, but no reset and no perturbations"
+    # An exported program may leave a size open.
+    sizes = (*job.xs.shape, *hidden(job.carry).shape)
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        return f"it needs sizes of at least 1, and the inputs are {job.xs.shape}"
+    arrays = jax.tree.leaves((job.ih, job.hh, job.carry))
+    if any(x.dtype != jnp.float32 for x in arrays):
+        return "its parameters and carry have to be float32"
+    if pallas_kernels.rows_that_fit(static, len(hh)) == 0:
+        return f"a recurrent kernel {hh.shape} does not fit into VMEM"
+    return None
 
-    They apply on a TPU, to a GRU or an LSTM without a projection, if nothing but the
-    mask is special about the steps, no size is open or 0, all is float32, and the weight
-    fits, see :func:`rnnjax.loops.pallas_kernels.rows_that_fit`. Everywhere else it is that
-    function.
+
+def applies(job: Job) -> bool:
+    """Whether the kernels can do it, on a TPU."""
+    return obstacle(job) is None
+
+
+def run(job: Job) -> tuple[Carry, Carry]:
+    """Run a job by the kernels; compiled for something else than a TPU, by the scan.
 
     JAX does not divide a kernel among devices: in a program for several TPUs this has to
     be called inside ``jax.shard_map`` with ``check_vma=False``. And it exports a program
     with one for a single platform at a time.
 
     Args:
-        static, weights, ih, carry, steps: As there.
+        job: A GRU's or an LSTM's.
 
     Returns:
-        As there.
+        ``(last, carries)``: the final carry, and the carry after every step,
+        ``(time, *batch, ...)``.
     """
+    static = job.static
 
     def by_scan(weights, ih, carry, mask):
-        return time_loop.recurrence(static, weights, ih, carry, Steps(mask))
+        return scan.recurrence(static, weights, ih, carry, Steps(mask))
 
     def by_kernels(weights, ih, carry, mask):
         time, *batch, _ = ih.shape
@@ -76,19 +94,8 @@ def recurrence(
         carries = jax.tree.map(lambda x: x.reshape(time, *batch, -1), carries)
         return jax.tree.map(lambda x: x[0 if static.reverse else -1], carries), carries
 
-    sizes = (*ih.shape, *hidden(carry).shape)
-    applies = (
-        static.update in (equations.gru, equations.lstm)
-        and steps.reset is None
-        and steps.nudge is None
-        # An exported program may leave a size open.
-        and all(isinstance(size, int) and size > 0 for size in sizes)
-        and all(x.dtype == jnp.float32 for x in jax.tree.leaves((weights, ih, carry)))
-        and pallas_kernels.rows_that_fit(static, len(weights.kernel)) > 0
-    )
-    if not applies:
-        return time_loop.recurrence(static, weights, ih, carry, steps)
-    args = (weights, ih, carry, steps.mask)
+    ih = affine(job.xs, *job.ih, static.dtype)
+    args = (job.hh, ih, job.carry, job.steps.mask)
     if pallas_kernels.INTERPRET:
         return by_kernels(*args)
     # The choice is made when the program is compiled, perhaps on another machine.
@@ -113,19 +120,25 @@ def _tangent(static, primals, carries, tangents):
     weights, ih, carry, mask = primals
     weights_dot, ih_dot, carry_dot = tangents
     before = _shifted(static, carry, carries)
-    maps = joined(static.sums_maps, ih, recur(static, weights, hidden(before)))
-    steps = (mask, before, maps)
+    both = preactivations(
+        static.sums_preactivations,
+        ih,
+        affine(hidden(before), weights.kernel, weights.bias, static.dtype),
+    )
+    steps = (mask, before, both)
 
     # The derivative of a step, or of many side by side.
-    def pushed(before_dot, maps_dot, mask, before, maps):
+    def pushed(before_dot, preactivations_dot, mask, before, both):
         step = functools.partial(pallas_kernels.step, static, mask)
-        return jax.jvp(step, (before, *maps), (before_dot, *maps_dot))[1]
+        return jax.jvp(step, (before, *both), (before_dot, *preactivations_dot))[1]
 
     # J times the tangent of the carry before.
-    def propagated(before_dot, mask, before, maps):
+    def propagated(before_dot, mask, before, both):
         hh_dot = matmul(hidden(before_dot), weights.kernel, static.dtype)
-        maps_dot = joined(static.sums_maps, jnp.zeros_like(hh_dot), hh_dot)
-        return pushed(before_dot, maps_dot, mask, before, maps)
+        preactivations_dot = preactivations(
+            static.sums_preactivations, jnp.zeros_like(hh_dot), hh_dot
+        )
+        return pushed(before_dot, preactivations_dot, mask, before, both)
 
     def matvec(dots):
         zero = jax.tree.map(jnp.zeros_like, carry)
@@ -143,11 +156,11 @@ def _tangent(static, primals, carries, tangents):
 
     def transpose_solve(_, grads):
         backward = _folding(pallas_kernels.backward, static)
-        return backward(weights, maps, before, grads, mask)
+        return backward(weights, both, before, grads, mask)
 
-    hh_dot = recur(static, weights_dot, hidden(before))
-    maps_dot = joined(static.sums_maps, ih_dot, hh_dot)
-    pushes = pushed(jax.tree.map(jnp.zeros_like, before), maps_dot, *steps)
+    hh_dot = affine(hidden(before), weights_dot.kernel, weights_dot.bias, static.dtype)
+    preactivations_dot = preactivations(static.sums_preactivations, ih_dot, hh_dot)
+    pushes = pushed(jax.tree.map(jnp.zeros_like, before), preactivations_dot, *steps)
     # What comes before the first step is not among the unknowns.
     first = -1 if static.reverse else 0
     step = jax.tree.map(lambda x: x[first], steps)

@@ -21,9 +21,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from rnnjax import equations
-from rnnjax.cells import Carry, hidden, joined
-from rnnjax.equations import LSTMCarry
-from rnnjax.loops.scan import Static, Weights, hold, recur
+from rnnjax.affine import Affine, affine
+from rnnjax.equations import Carry, LSTMCarry, hidden, preactivations
+from rnnjax.loops.job import Static, hold_carry
 
 LANES, ROWS = 128, 16
 """What widths and numbers of rows are padded to: a tile of bfloat16 in VMEM."""
@@ -38,14 +38,14 @@ INTERPRET = False
 def rows_that_fit(static: Static, features: int) -> int:
     """How many rows of a batch the kernels can have in VMEM at a time.
 
-    With :math:`H` features, padded to a multiple of 128, :math:`G` gates, :math:`M` maps
+    With :math:`H` features, padded to a multiple of 128, :math:`G` gates, :math:`M` operands
     that the update is given (1 for an LSTM, 2 for a GRU), :math:`C` arrays of a carry (2
     and 1), and :math:`w` bytes for a weight (2 in bfloat16), the larger of the two
     kernels, the backward one, takes for :math:`B` rows
 
     .. math:: w G H^2 + 4 B H (2 M G + 9 C + 3 G) + 1024 B
 
-    bytes: the weight; the maps of a step, its carry and two gradients, each twice, for
+    bytes: the weight; the operands of a step, its carry and two gradients, each twice, for
     one is computed while the next arrives; the gradient that is carried; three times
     the gates for what is computed in between; and the mask.
 
@@ -61,23 +61,25 @@ def rows_that_fit(static: Static, features: int) -> int:
         >>> [rows_that_fit(lstm, features) for features in (1024, 2048)]
         [208, 0]
     """
-    gates, maps, arrays = (4, 1, 2) if static.update is equations.lstm else (3, 2, 1)
+    gates, operands, arrays = (
+        (4, 1, 2) if static.update is equations.lstm else (3, 2, 1)
+    )
     width = _up(features, LANES)
     weight = jnp.dtype(static.dtype or jnp.float32).itemsize * gates * width**2
-    row = 4 * width * (2 * maps * gates + 9 * arrays + 3 * gates) + 1024
+    row = 4 * width * (2 * operands * gates + 9 * arrays + 3 * gates) + 1024
     return max(0, VMEM - weight) // row // ROWS * ROWS
 
 
 def step(
-    static: Static, mask: jax.Array | None, before: Carry, *maps: jax.Array
+    static: Static, mask: jax.Array | None, before: Carry, *operands: jax.Array
 ) -> Carry:
-    """What the update makes of the carry and the maps, held where the mask is False."""
-    return hold(mask, static.update(before, *maps), before)
+    """What the update makes of the carry and the operands, held where the mask is False."""
+    return hold_carry(mask, static.update(before, *operands), before)
 
 
 def forward(
     static: Static,
-    weights: Weights,
+    weights: Affine,
     ih: jax.Array,
     carry: Carry,
     mask: jax.Array | None,
@@ -96,8 +98,10 @@ def forward(
     """
 
     def body(weights, ih, mask, before):
-        hh = recur(static, weights, hidden(before))
-        after = step(static, mask, before, *joined(static.sums_maps, ih, hh))
+        hh = affine(hidden(before), weights.kernel, weights.bias, static.dtype)
+        after = step(
+            static, mask, before, *preactivations(static.sums_preactivations, ih, hh)
+        )
         return after, after
 
     return _run(body, static, static.reverse, weights, ih, mask, carry)
@@ -105,8 +109,8 @@ def forward(
 
 def backward(
     static: Static,
-    weights: Weights,
-    maps: tuple[jax.Array, ...],
+    weights: Affine,
+    operands: tuple[jax.Array, ...],
     befores: Carry,
     grads: Carry,
     mask: jax.Array | None,
@@ -116,7 +120,7 @@ def backward(
     Args:
         static: The update.
         weights: The recurrent map.
-        maps: ``(time, rows, gates)`` each, what the update of every step was given.
+        operands: ``(time, rows, gates)`` each, what the update of every step was given.
         befores: ``(time, rows, features)``, the carry before every step.
         grads: ``(time, rows, features)``, the part of the gradient that does not come
             through the step after.
@@ -127,12 +131,12 @@ def backward(
     """
 
     def body(weights, each, mask, arrived):
-        maps, before, grad = each
+        operands, before, grad = each
         grad = jax.tree.map(jnp.add, grad, arrived)
-        _, pull = jax.vjp(functools.partial(step, static, mask), before, *maps)
-        through, *through_maps = pull(grad)
+        _, pull = jax.vjp(functools.partial(step, static, mask), before, *operands)
+        through, *through_operands = pull(grad)
         through_product = jax.lax.dot_general(
-            through_maps[-1].astype(weights.kernel.dtype),
+            through_operands[-1].astype(weights.kernel.dtype),
             weights.kernel,
             (((1,), (1,)), ((), ())),
             preferred_element_type=jnp.float32,
@@ -140,7 +144,7 @@ def backward(
         return grad, add_to_hidden(through, through_product)
 
     zeros = jax.tree.map(lambda x: jnp.zeros_like(x[:1]), befores)
-    each = (maps, befores, grads)
+    each = (operands, befores, grads)
     return _run(body, static, not static.reverse, weights, each, mask, zeros)
 
 
@@ -152,10 +156,10 @@ def add_to_hidden(carry: Carry, h: jax.Array) -> Carry:
 
 
 def _run(
-    body: Callable[[Weights, Any, jax.Array | None, Carry], tuple[Carry, Carry]],
+    body: Callable[[Affine, Any, jax.Array | None, Carry], tuple[Carry, Carry]],
     static: Static,
     from_the_end: bool,
-    weights: Weights,
+    weights: Affine,
     each: Any,
     mask: jax.Array | None,
     initial: Carry,
@@ -189,7 +193,7 @@ def _run(
         return jnp.pad(x, [(0, 0), (0, num_blocks * block - rows), (0, 0)])
 
     kernel = widen(weights.kernel).astype(static.dtype or jnp.float32)
-    weights = Weights(
+    weights = Affine(
         jnp.pad(kernel, [(0, width - features), (0, 0)]),
         None if weights.bias is None else widen(weights.bias[None]),
     )

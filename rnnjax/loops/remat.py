@@ -16,8 +16,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cells import Carry
-from rnnjax.loops.scan import Steps
+from rnnjax.equations import Carry
+from rnnjax.loops.job import Steps
 
 
 def run_in_chunks(

@@ -284,9 +284,7 @@ def param_shapes(module: nn.Module, width: int | None) -> dict[str, tuple[int, .
     }
 
 
-def torch_shape(
-    entry: Entry, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[int, ...]:
+def torch_shape(entry: Entry, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
     parts = [shapes[path] for path in entry.paths]
     if len(parts[0]) == 1:
         return parts[0]

@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from rnnjax.cells import Carry
-from rnnjax.equations import GRUGates, LSTMCarry, LSTMGates
+from rnnjax.equations import Carry, GRUGates, LSTMCarry, LSTMGates
 from rnnjax.lessons import NameClassifier
 
 _PART = re.compile(r"layer_(\d+)(_reverse)?")

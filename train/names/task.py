@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnjax.recurrent import Backend
+from rnnjax.loops import Backend
 from rnnjax.text import Vocabulary, bucket_widths
 from train.cli import InputError
 from train.datasets import NamesData
