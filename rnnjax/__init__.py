@@ -18,6 +18,7 @@ from rnnjax.norm_cells import LayerNormGRU as LayerNormGRU
 from rnnjax.norm_cells import LayerNormGRUCell as LayerNormGRUCell
 from rnnjax.norm_cells import LayerNormLSTM as LayerNormLSTM
 from rnnjax.norm_cells import LayerNormLSTMCell as LayerNormLSTMCell
+from rnnjax.onnx import to_onnx as to_onnx
 from rnnjax.recurrent import GRU as GRU
 from rnnjax.recurrent import LSTM as LSTM
 from rnnjax.recurrent import Elman as Elman
