@@ -83,8 +83,8 @@ def start_of(zeros: Any, given: Any) -> Any:
     if given is None:
         return zeros
     shapes, expected = (jax.tree.map(np.shape, carry) for carry in (given, zeros))
-    same = jax.tree.structure(given) == jax.tree.structure(zeros)
-    if not same or shapes != expected:
+    structures = {jax.tree.structure(carry) for carry in (given, zeros)}
+    if len(structures) > 1 or shapes != expected:
         raise ValueError(
             f"initial_carry has shapes {shapes}; expected those of one row, {expected}"
         )
