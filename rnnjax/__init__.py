@@ -28,5 +28,6 @@ from rnnjax.weights.flax import to_flax as to_flax
 from rnnjax.weights.torch import from_torch as from_torch
 from rnnjax.weights.torch import to_torch as to_torch
 from rnnjax.weights.torch import torch_layout as torch_layout
+from rnnjax.weights.torch_out import torch_file as torch_file
 
 __version__ = "0.1.0"
