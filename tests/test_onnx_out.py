@@ -157,6 +157,18 @@ def test_lengths_outside_are_none_or_all():
     assert np.any(found["ys"][1])
 
 
+@pytest.mark.parametrize(
+    "stack", [GRU(FEATURES), LSTM(FEATURES), LSTM(FEATURES, projection=2)]
+)
+def test_no_rows_are_an_error(stack):
+    """Of onnxruntime's own operators some end the process."""
+    params = random_params(stack, normal(0, 1, 1, INPUT))
+    session = open_session(to_onnx(stack, params))
+    nothing = normal(0, 0, TIME, INPUT)
+    with pytest.raises(Exception, match="Gather"):
+        run(session, inputs=nothing, seq_lengths=np.zeros(0, np.int32))
+
+
 def test_what_a_run_starts_from_by_default():
     lstm = LSTM(FEATURES)
     inputs = normal(1, BATCH, TIME, INPUT)

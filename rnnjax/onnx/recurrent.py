@@ -48,7 +48,12 @@ class Batch(NamedTuple):
 
 def batch_of(graph: Graph, inputs: Value) -> Batch:
     """The batch with these inputs ``(batch, time, …)``, all of whose steps count."""
-    return Batch(graph.size(inputs, 0), graph.size(inputs, 1))
+    size = graph.size(inputs, 0)
+    # At no rows onnxruntime's LSTM and GRU would end the process; to look at the first
+    # of them fails before that.
+    zeros = graph.add("Expand", np.array([0]), size)
+    size = size + graph.add("Gather", zeros, np.array([0]))
+    return Batch(size, graph.size(inputs, 1))
 
 
 def real_steps(graph: Graph, batch: Batch, seq_lengths: Value) -> RealSteps:
