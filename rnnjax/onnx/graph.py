@@ -14,7 +14,7 @@ import numpy as np
 Shape = tuple[int | str, ...]
 
 OPSET = 14
-"""The lowest with every operator used here: any onnxruntime since 1.7, of 2021."""
+"""The lowest with every operator used here: any onnxruntime since 1.8, of 2021."""
 
 IR_VERSION = 7
 """Of the file's own format: the one that came with opset 14."""
