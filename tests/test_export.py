@@ -101,7 +101,8 @@ def test_another_process_without_rnnjax_gets_the_same_numbers(make_run, rng):
     )
     for run, expected in runs.items():
         about = json.loads((folders[run] / "model.json").read_text())
-        found = np.load(folders[run] / "found.npz")
+        with np.load(folders[run] / "found.npz") as file:
+            found = dict(file)
         export_of = export.EXPORTS[RunDirectory(run).config["program"]]
         compiled = jax.jit(export_of(RunDirectory(run)).function)
         same = compiled(*given[run].values())

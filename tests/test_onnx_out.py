@@ -239,6 +239,15 @@ def test_a_token_outside_is_the_zero_vector(name):
     assert error(found["logits"], logits) <= VALUES
 
 
+def test_another_activation_of_a_lessons_cell():
+    model, params, tokens = lesson("blog", "rnn")
+    model = dataclasses.replace(model, activation="identity")
+    logits = model.apply({"params": params}, tokens, LENGTHS)
+    session = open_session(to_onnx(model, params))
+    found = run(session, tokens=tokens, seq_lengths=LENGTHS)
+    assert_equal(found, {"logits": logits})
+
+
 def test_a_classifier_starts_from_the_carry_that_it_was_given():
     model, params, tokens = lesson("blog", "rnn")
     start = normal(5, 1, FEATURES)
@@ -327,6 +336,11 @@ def refused(module, params=None, carry=None):
             *refused(Elman(FEATURES, activation="gelu"), {"layer_0": {}}),
             ValueError,
             "activation is 'gelu'; expected one of tanh",
+        ),
+        (
+            *refused(Elman(FEATURES, activation=jax.nn.gelu)),
+            ValueError,
+            "has activation=.*gelu.* be written as ONNX; expected one of tanh, relu",
         ),
         (
             *refused(rnnjax.DotAttention(), {"kernel": 1}),

@@ -7,10 +7,10 @@ import zipfile
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.helpers import normal, random_params
 
 from rnnjax import LSTM, to_torch, torch_file
 from rnnjax.weights.torch_out import STORAGES
+from tests.helpers import normal, random_params
 
 GLOBALS = {
     "collections OrderedDict",

@@ -179,7 +179,7 @@ def _(module, params, graph, initial_carry):
 
 @write.register(PreviousStateClassifier)
 def _(module, params, graph, initial_carry):
-    tokens, batch, real = names(module, params, graph)
+    tokens, batch, real = names(module, params, graph, "activation")
     one = np.int32(1)
     before = graph.add("Max", real.seq_lengths - one, np.int32(0))
     shorter = batch._replace(real=real_steps(graph, batch, before))
@@ -187,7 +187,7 @@ def _(module, params, graph, initial_carry):
         graph,
         module,
         "in2hidden",
-        joint_cell(module, "sigmoid"),
+        joint_cell(module, module.activation),
         params,
         tokens,
         shorter,
