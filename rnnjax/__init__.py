@@ -18,6 +18,7 @@ from rnnjax.norm_cells import LayerNormGRU as LayerNormGRU
 from rnnjax.norm_cells import LayerNormGRUCell as LayerNormGRUCell
 from rnnjax.norm_cells import LayerNormLSTM as LayerNormLSTM
 from rnnjax.norm_cells import LayerNormLSTMCell as LayerNormLSTMCell
+from rnnjax.onnx import to_onnx as to_onnx
 from rnnjax.recurrent import GRU as GRU
 from rnnjax.recurrent import LSTM as LSTM
 from rnnjax.recurrent import Elman as Elman
@@ -27,5 +28,6 @@ from rnnjax.weights.flax import to_flax as to_flax
 from rnnjax.weights.torch import from_torch as from_torch
 from rnnjax.weights.torch import to_torch as to_torch
 from rnnjax.weights.torch import torch_layout as torch_layout
+from rnnjax.weights.torch_out import torch_file as torch_file
 
 __version__ = "0.1.0"

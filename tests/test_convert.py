@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from rnnjax import GRU, LSTM, Elman, to_torch
+from rnnjax import GRU, LSTM, Elman, to_torch, torch_file
 from tests.helpers import random_params
 from train.cli import InputError
 from train.convert import Config, convert, main
@@ -52,6 +52,18 @@ def test_files(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("GRU(5, num_layers=1) of 4 inputs\n")
     kernel = load_file(target)["layer_0/cell/ih/kernel"]
     np.testing.assert_array_equal(kernel, state_dict["weight_ih_l0"].T)
+
+
+def test_a_file_for_torch_load(tmp_path):
+    state_dict = state_dict_of(GRU(5))
+    theirs, ours = tmp_path / "theirs.safetensors", tmp_path / "ours.safetensors"
+    save_file(state_dict, theirs)
+    main(Config(theirs, ours))
+    main(Config(ours, tmp_path / "back.pt"))
+    assert (tmp_path / "back.pt").read_bytes() == torch_file(state_dict)
+    with pytest.raises(InputError, match=r"wrong\.pt would hold rnnjax's names"):
+        main(Config(theirs, tmp_path / "wrong.pt"))
+    assert not (tmp_path / "wrong.pt").exists()
 
 
 def test_several_layers_need_a_prefix():

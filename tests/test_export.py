@@ -101,7 +101,8 @@ def test_another_process_without_rnnjax_gets_the_same_numbers(make_run, rng):
     )
     for run, expected in runs.items():
         about = json.loads((folders[run] / "model.json").read_text())
-        found = np.load(folders[run] / "found.npz")
+        with np.load(folders[run] / "found.npz") as file:
+            found = dict(file)
         export_of = export.EXPORTS[RunDirectory(run).config["program"]]
         compiled = jax.jit(export_of(RunDirectory(run)).function)
         same = compiled(*given[run].values())
@@ -118,7 +119,7 @@ def test_another_process_without_rnnjax_gets_the_same_numbers(make_run, rng):
 
 def test_the_description_is_right(make_run, tmp_path, capsys):
     run = make_run("shakespeare", tokens="bytes", num_layers=2)
-    export.main(export.Config(run, tmp_path / "served", ("tpu",)))
+    export.main(export.Config(run, out=tmp_path / "served", platforms=("tpu",)))
     assert "served/model.stablehlo" in capsys.readouterr().out
     about = json.loads((tmp_path / "served" / "model.json").read_text())
     data = (tmp_path / "served" / about["file"]).read_bytes()
@@ -132,6 +133,37 @@ def test_the_description_is_right(make_run, tmp_path, capsys):
     assert [array["name"] for array in about["inputs"]] == ["tokens", *carries]
     assert [array["name"] for array in about["outputs"]] == ["logits", *carries]
     assert about["alphabet"] is None
+
+
+@pytest.mark.parametrize("recipe", RUNS)
+def test_an_onnx_file_gives_the_same_numbers(recipe, make_run, rng, capsys):
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    run = make_run(*recipe)
+    path = run / "served" / "text.onnx"
+    export.main(export.Config(run, "onnx", path))
+    assert "text.onnx.json describes it" in capsys.readouterr().out
+    about = json.loads((run / "served" / "text.onnx.json").read_text())
+    assert about["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    session = onnxruntime.InferenceSession(path)
+    for described, found in (
+        (about["inputs"], session.get_inputs()),
+        (about["outputs"], session.get_outputs()),
+    ):
+        assert [put["name"] for put in described] == [put.name for put in found]
+        assert [put["shape"] for put in described] == [put.shape for put in found]
+        types = {"float32": "float", "int64": "int64", "int32": "int32"}
+        expected = [f"tensor({types[put['dtype']]})" for put in described]
+        assert expected == [put.type for put in found]
+    given = {
+        array["name"]: rng.uniform(-1, 1, (3, 7)).astype(np.float32)
+        for array in about["inputs"]
+    }
+    given["tokens"] = rng.integers(0, len(about["alphabet"]), (3, 11))
+    if "seq_lengths" in given:
+        given["seq_lengths"] = np.array([4, 11, 0], np.int32)
+    for found, near in zip(session.run(None, given), RUNS[recipe](run, given)):
+        np.testing.assert_allclose(found, near, rtol=0, atol=2e-6)
 
 
 def test_numbers_that_differ_are_not_written(make_run, monkeypatch):
@@ -156,3 +188,17 @@ def test_bad_input(tmp_path):
         export.main(export.Config(tmp_path))
     with pytest.raises(InputError, match="--platforms is empty"):
         export.main(export.Config(tmp_path, platforms=()))
+    with pytest.raises(InputError, match=r"names\.onnx is the name of an ONNX file"):
+        export.main(export.Config(tmp_path, out=tmp_path / "names.onnx"))
+    with pytest.raises(InputError, match="is a directory; expected a file, such as"):
+        export.main(export.Config(tmp_path, "onnx", tmp_path))
+    with pytest.raises(InputError, match="runs anywhere; leave out --platforms"):
+        export.main(export.Config(tmp_path, "onnx", platforms=("tpu",)))
+
+
+def test_without_the_package_onnx(make_run, monkeypatch):
+    run = make_run("practical", "linear")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(InputError, match=r'^ONNX files need .* "rnnjax\[convert\]"$'):
+        export.main(export.Config(run, "onnx"))
+    assert not (run / "export").exists()

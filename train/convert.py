@@ -3,6 +3,7 @@
     python -m train.convert model.safetensors            # what is in it
     python -m train.convert model.safetensors ours.safetensors
     python -m train.convert ours.safetensors theirs.safetensors
+    python -m train.convert ours.safetensors theirs.pt   # for torch.load
 
 A file of PyTorch's has a `torch.nn.RNN`, `GRU` or `LSTM` (`weight_ih_l0` …), perhaps
 inside a model (`--prefix rnn.` where there are several). A file of rnnjax's has the flat
@@ -23,7 +24,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from rnnjax import GRU, LSTM, Elman, from_torch, to_torch
+from rnnjax import GRU, LSTM, Elman, from_torch, to_torch, torch_file
 from rnnjax.recurrent import Stack
 from train.cli import InputError, default, printable, run
 
@@ -31,6 +32,7 @@ KINDS = {1: Elman, 3: GRU, 4: LSTM}
 FIRST = "weight_ih_l0"
 PARTS = ("weight_ih_l", "weight_hh_l", "weight_hr_l", "bias_ih_l", "bias_hh_l")
 OURS = re.compile(r"layer_\d+(_reverse)?/cell/(ih|hh|hr)/(kernel|bias)")
+TORCH_SUFFIXES = (".pt", ".pth")
 FLOATS = ("F32", "F64", "F16", "BF16")
 
 MAX_LAYERS = 100
@@ -220,14 +222,24 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write a file of weights, whole or not at all.
 
     Raises:
-        InputError: If something is there that is no file.
+        InputError: If something is there that is no file, or the arrays are not those
+            of such a file.
         OSError: If it cannot be written.
     """
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no file; expected one to write, or nothing")
+    if path.suffix not in TORCH_SUFFIXES:
+        data = save(dict(arrays))
+    elif FIRST in arrays:
+        data = torch_file(arrays)
+    else:
+        raise InputError(
+            f"{path} would hold rnnjax's names, which PyTorch does not know; expected a "
+            "name that ends in .safetensors"
+        )
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        unfinished.write_bytes(save(dict(arrays)))
+        unfinished.write_bytes(data)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

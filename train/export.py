@@ -1,7 +1,8 @@
-"""Export a trained run as StableHLO, for programs that have JAX but not rnnjax.
+"""Export a trained run for programs without rnnjax: as StableHLO for JAX, or as ONNX.
 
     python -m train.export --run runs/best-gru-…
     python -m train.export --run runs/shakespeare-lstm-… --out served
+    python -m train.export --run runs/best-gru-… --format onnx --out names.onnx
 
 It writes two files: model.stablehlo, the computation with its weights, for any number of
 rows and characters, for CPU, CUDA and TPU alike; and model.json, which says what goes in
@@ -9,23 +10,34 @@ and what comes out. To run it:
 
     program = jax.export.deserialize(bytearray(open("model.stablehlo", "rb").read()))
     logits = program.call(tokens, seq_lengths)
+
+As ONNX they are model.onnx, or what --out says, and beside it model.onnx.json. To run
+it, in Python and without JAX:
+
+    session = onnxruntime.InferenceSession("model.onnx")
+    (logits, *_) = session.run(None, {"tokens": tokens, "seq_lengths": seq_lengths})
 """
 
 import dataclasses
 import hashlib
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
 from jax import export
 
+import rnnjax.onnx.lessons  # noqa: F401  (to_onnx knows them then)
+from rnnjax.onnx import to_onnx
+from rnnjax.onnx.graph import OPSET
 from rnnjax.truncated import zero_carry
 from train import compilation_cache, predict, sample
 from train.cli import InputError, default, run
-from train.forward import forward
+from train.forward import forward, start_of
 from train.runs.directory import (
     RunDirectory,
     count,
@@ -39,18 +51,20 @@ FILE = "model.stablehlo"
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Export a trained run as StableHLO."""
+    """Export a trained run for programs without rnnjax."""
 
     run: Path
     """Run directory that python -m train.names or python -m train.charlm made."""
+    format: Literal["stablehlo", "onnx"] = "stablehlo"
+    """What to write."""
     out: Annotated[Path | None, default("export inside the run")] = None
-    """Directory to write to."""
+    """Directory to write to; with --format onnx, the file."""
     platforms: tuple[Literal["cpu", "cuda", "rocm", "tpu"], ...] = (
         "cpu",
         "cuda",
         "tpu",
     )
-    """Where the program shall run."""
+    """Where a StableHLO program shall run; an ONNX file runs anywhere."""
 
 
 class Array(NamedTuple):
@@ -76,14 +90,18 @@ class Computation(NamedTuple):
         function: Takes one array for each input and returns a tuple.
         inputs: What it takes.
         outputs: What it returns.
-        num_params: Number of parameters that it contains.
+        model: The Flax module in it.
+        params: Its parameters.
+        start: The carry of one row that it starts from; None is zeros, or the caller's.
         about: What else a caller has to know.
     """
 
     function: Callable[..., tuple[jax.Array, ...]]
     inputs: tuple[Array, ...]
     outputs: tuple[Array, ...]
-    num_params: int
+    model: nn.Module
+    params: Any
+    start: jax.Array | None
     about: dict[str, Any]
 
 
@@ -110,6 +128,7 @@ def classifier(directory: RunDirectory) -> Computation:
             "where the model looked; every row sums to 1",
         ),
     ]
+    start = start_of(known.model, known.carry)
     row = jax.ShapeDtypeStruct((1, known.max_length or 8), np.int32)
     number = len(jax.eval_shape(logits, row, jax.ShapeDtypeStruct((1,), np.int32)))
     return Computation(
@@ -124,7 +143,9 @@ def classifier(directory: RunDirectory) -> Computation:
             Array("seq_lengths", ("batch",), "int32", "real characters of each row"),
         ),
         tuple(outputs[:number]),
-        count(known.params),
+        known.model,
+        known.params,
+        None if start is None else start[None],
         {
             "alphabet": known.vocabulary.characters,
             "languages": list(known.languages),
@@ -178,7 +199,9 @@ def language_model(directory: RunDirectory) -> Computation:
             ),
             *carries,
         ),
-        count(writer.params),
+        writer.model,
+        writer.params,
+        None,
         {"alphabet": alphabet, "line_end": writer.codec.line_end},
     )
 
@@ -236,36 +259,88 @@ def serialize(computation: Computation, platforms: tuple[str, ...]) -> bytes:
     return data
 
 
+def as_onnx(computation: Computation) -> tuple[bytes, Computation]:
+    """The computation as an ONNX file, and described as it is there.
+
+    Raises:
+        InputError: If the package onnx is missing, or the file would be too large.
+    """
+
+    def changed(array, carry="carry"):
+        if array.name == "tokens":
+            return array._replace(shape=("batch", "time"), dtype="int64")
+        return array._replace(name=re.sub("^carry", carry, array.name))
+
+    try:
+        data = to_onnx(computation.model, computation.params, computation.start)
+    except (ImportError, ValueError) as error:
+        raise InputError(str(error)) from None
+    return data, computation._replace(
+        inputs=tuple(changed(array, "initial_carry") for array in computation.inputs),
+        outputs=tuple(map(changed, computation.outputs)),
+    )
+
+
+def place_of(config: Config) -> Path:
+    """The file that is written.
+
+    Raises:
+        InputError: If the flags do not go together.
+    """
+    if config.format == "stablehlo":
+        if not config.platforms:
+            raise InputError(
+                "--platforms is empty; expected some of cpu, cuda, rocm, tpu"
+            )
+        if config.out is not None and config.out.suffix == ".onnx":
+            raise InputError(
+                f"--out {config.out} is the name of an ONNX file; add --format onnx"
+            )
+        return (config.out or config.run / "export") / FILE
+    if config.platforms != Config.platforms:
+        raise InputError("an ONNX file runs anywhere; leave out --platforms")
+    if config.out is not None and config.out.is_dir():
+        raise InputError(
+            f"--out {config.out} is a directory; expected a file, such as "
+            f"{config.out / 'model.onnx'}"
+        )
+    return config.out or config.run / "export" / "model.onnx"
+
+
 def main(config: Config) -> None:
     """Write the two files."""
     began = time.perf_counter()
-    if not config.platforms:
-        raise InputError("--platforms is empty; expected some of cpu, cuda, rocm, tpu")
+    path = place_of(config)
     directory = open_trained(config.run, *EXPORTS)
     computation = EXPORTS[directory.config["program"]](directory)
-    data = serialize(computation, config.platforms)
-    out = config.out or config.run / "export"
-    out.mkdir(parents=True, exist_ok=True)
-    write_bytes(out / FILE, data)
+    if config.format == "onnx":
+        data, computation = as_onnx(computation)
+        description, where = path.with_name(f"{path.name}.json"), "onnxruntime"
+        made: dict[str, Any] = {"format": "onnx", "opset": OPSET}
+    else:
+        data = serialize(computation, config.platforms)
+        description, where = path.with_name("model.json"), ", ".join(config.platforms)
+        made = {"format": "jax.export", "jax": jax.__version__}
+        made["platforms"] = list(config.platforms)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, data)
     write_json(
-        out / "model.json",
+        description,
         {
-            "file": FILE,
-            "format": "jax.export",
+            "file": path.name,
+            **made,
             "sha256": hashlib.sha256(data).hexdigest(),
-            "platforms": list(config.platforms),
-            "jax": jax.__version__,
             "recipe": directory.config["config"]["recipe"],
             "model": directory.config["config"]["model"],
-            "num_params": computation.num_params,
+            "num_params": count(computation.params),
             "inputs": [array._asdict() for array in computation.inputs],
             "outputs": [array._asdict() for array in computation.outputs],
             **computation.about,
         },
     )
     print(
-        f"{out / FILE}: {len(data) / 1e6:.2f} MB for {', '.join(config.platforms)}, "
-        f"{time.perf_counter() - began:.1f} s; {out / 'model.json'} describes it"
+        f"{path}: {len(data) / 1e6:.2f} MB for {where}, "
+        f"{time.perf_counter() - began:.1f} s; {description} describes it"
     )
 
 
