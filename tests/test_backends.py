@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -323,17 +324,20 @@ def test_cudnn_reads_tokens_without_biases(stood_in):
 def test_a_backend_that_does_not_apply_says_so_once():
     loops._say_once.cache_clear()
     inputs = normal(0, 2, TIME, INPUTS)
-    with pytest.warns(UserWarning, match="backend") as seen:
+    with warnings.catch_warnings(record=True) as seen:
         for cell in (CELLS["lstm"], CELLS["lstm"], LSTMCell(5, projection=3)):
             for backend in ("cudnn", "pallas"):
                 recurrent = Recurrent(cell, backend=backend)
                 jax.eval_shape(recurrent.init, jax.random.key(0), inputs)
     scanned = "backend 'cudnn' does not apply: {}; the scan runs instead"
+    for_tpus = (
+        "backend 'pallas' is for TPUs, and the device is cpu; the scan runs here, the "
+        "kernel in a program compiled for a TPU"
+    )
     more = "a step of LSTMCell has more than an update"
     assert [str(each.message) for each in seen] == [
         scanned.format("it needs an NVIDIA GPU, and the device is cpu"),
-        "backend 'pallas' is for TPUs, and the device is cpu; the scan runs here, the "
-        "kernel in a program compiled for a TPU",
+        for_tpus,
         scanned.format(more),
         scanned.format(more).replace("cudnn", "pallas"),
     ]
