@@ -320,11 +320,11 @@ def test_cudnn_reads_tokens_without_biases(stood_in):
     assert_close(*results, VALUES)
 
 
-@pytest.mark.filterwarnings("default:backend")
 def test_a_backend_that_does_not_apply_says_so_once():
     loops._say_once.cache_clear()
     inputs = normal(0, 2, TIME, INPUTS)
     with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
         for cell in (CELLS["lstm"], CELLS["lstm"], LSTMCell(5, projection=3)):
             for backend in ("cudnn", "pallas"):
                 recurrent = Recurrent(cell, backend=backend)
