@@ -8,11 +8,12 @@ the name of each recurrent layer ``carries`` and ``gates``, see
 :class:`rnnjax.Recurrent`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnjax.affine import rows
 from rnnjax.attention import AttentionPooling
@@ -22,6 +23,8 @@ from rnnjax.equations import Activation, Carry, hidden
 from rnnjax.linear import Linear, uniform
 from rnnjax.loops import Backend
 from rnnjax.masks import length_mask
+from rnnjax.random.dropout_masks import TIME_BY_TIME, dropout_masks
+from rnnjax.random.generator import TorchGenerator
 from rnnjax.recurrent import GRU, LSTM, Elman, Recurrent, Stack
 from rnnjax.weights.torch import (
     Entry,
@@ -637,3 +640,35 @@ def with_neighbours(tokens: jax.Array) -> jax.Array:
     edge = [(0, 0)] * (tokens.ndim - 1) + [(1, 1)]
     padded = jnp.pad(tokens, edge, constant_values=-1)
     return jnp.stack([padded[..., :-2], tokens, padded[..., 2:]], axis=-1)
+
+
+def _of_layers(
+    module: Any, generator: TorchGenerator, batch_size: int, num_steps: int
+) -> tuple[np.ndarray, ...]:
+    """Between a model's layers, then of the last one's outputs."""
+    shape = (batch_size, num_steps, module.hidden_size)
+    return tuple(
+        generator.dropout_mask(shape, module.dropout, TIME_BY_TIME)
+        for _ in range(module.num_layers)
+    )
+
+
+@dropout_masks.register
+def _(
+    module: DropoutClassifier,
+    generator: TorchGenerator,
+    batch_size: int,
+    num_steps: int,
+) -> tuple[np.ndarray, ...]:
+    return _of_layers(module, generator, batch_size, module.max_length)
+
+
+@dropout_masks.register
+def _(
+    module: CharLM, generator: TorchGenerator, batch_size: int, num_steps: int
+) -> tuple[np.ndarray, ...]:
+    masks = _of_layers(module, generator, batch_size, num_steps)
+    if module.mlp_size is None:
+        return masks
+    shape = (batch_size, num_steps, module.mlp_size)
+    return (*masks, generator.dropout_mask(shape, module.dropout))

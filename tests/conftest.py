@@ -52,14 +52,14 @@ import jax
 import numpy as np
 import pytest
 
-from train import compilation_cache
+from train import startup
 
 pytest.register_assert_rewrite("tests.helpers")
 
 # No tests are in them, and without torch they cannot be imported.
 collect_ignore_glob = ["torch_*.py", "reference/*.py", "campaign/*.py"]
 
-compilation_cache.switch_on()
+startup.keep_compiled()
 jax.config.update("jax_disable_most_optimizations", True)
 # A key used twice is an error in the tests.
 jax.config.update("jax_debug_key_reuse", True)

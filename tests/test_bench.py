@@ -73,6 +73,7 @@ def test_every_row_is_compared_or_a_whole_program():
         assert next(iter(row.contestants)) == OURS
 
 
+@pytest.mark.filterwarnings("ignore:backend:UserWarning")
 def test_backends_are_compared_on_their_devices_and_only_when_asked_for():
     present, absent = rows.contestants(ROWS["backends-lstm"])
     assert list(present) == [OURS]

@@ -13,7 +13,7 @@ import pytest
 
 from rnnjax.truncated import zero_carry
 from tests import untrained
-from train import export, predict, sample
+from train import export, trained
 from train.cli import InputError
 from train.forward import forward
 from train.runs.directory import RunDirectory
@@ -50,14 +50,14 @@ def make_run(tmp_path_factory):
 
 def of_names(run: Path, rows: dict[str, np.ndarray]) -> list[np.ndarray]:
     """What the library makes of the same rows."""
-    known = predict.load(RunDirectory(run))
+    known = trained.load_classifier(RunDirectory(run))
     found = forward(known.model, known.params, **rows, carry=known.carry)
     return [array for array in found if array is not None]
 
 
 def of_text(run: Path, rows: dict[str, np.ndarray]) -> list[np.ndarray]:
     """What the library makes of the same rows."""
-    writer = sample.load(RunDirectory(run))
+    writer = trained.load_writer(RunDirectory(run))
     structure = jax.tree.structure(zero_carry(writer.model, (1,)))
     before = jax.tree.unflatten(structure, list(rows.values())[1:])
     after, logits = writer.model.apply(

@@ -27,7 +27,7 @@ from tests.campaign import (
 )
 from tests.campaign.fuzz import obeyed
 from tests.campaign.results import Plan
-from train import convert, predict
+from train import convert, predict, trained
 from train.names import __main__ as names
 from train.runs import loop
 from train.runs.checkpoint import Checkpoints
@@ -293,7 +293,7 @@ def test_weights_that_are_not_finite_are_not_used(whole, plan):
     """Even where all hashes are right."""
     with saved.copied(whole.path, plan.scratch) as copy:
         run = RunDirectory(copy)
-        classifier = predict.load(run)
+        classifier = trained.load_classifier(run)
         classifier.params["h2o"]["bias"] *= np.nan
         run.write_params(classifier.model, classifier.params)
         done = programs.call(predict, "--run", str(copy), "Anna")

@@ -27,7 +27,7 @@ from rnnjax import (
 from rnnjax.equations import hidden
 from rnnjax.text import Vocabulary
 from tests.helpers import AS_USERS, assert_close, normal
-from train import predict
+from train import trained
 from train.cli import InputError
 from train.inspect import __main__ as inspect
 from train.inspect import plots as gate_plots
@@ -444,8 +444,8 @@ def test_other_classifiers(run_of, recipe, model, steps, names):
     found = inspect.inspect(run_of(recipe, model), "Satoshi")
     assert "".join(found.labels) == steps
     assert [layer.name for layer in found.trace.layers] == names
-    classifier = predict.load(RunDirectory(run_of(recipe, model)))
-    probs = predict.ask("Satoshi", classifier).probs
+    classifier = trained.load_classifier(RunDirectory(run_of(recipe, model)))
+    probs = trained.ask("Satoshi", classifier).probs
     assert found.answer == classifier.languages[probs.argmax()]
     assert found.trace.probability == pytest.approx(probs.max(), rel=1e-5)
     for layer in found.trace.layers:

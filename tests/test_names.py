@@ -21,6 +21,7 @@ from train.names.task import make_task
 from train.recipes import models_of
 from train.runs.checkpoint import Checkpoints
 from train.runs.directory import open_trained
+from train.trained import ask, load_classifier
 
 ROOT = Path(__file__).parents[1]
 # All of one length: one bucket, one compilation.
@@ -111,9 +112,9 @@ def test_predict_says_what_the_test_measured(data, tmp_path, no_pictures):
     settings = flags.settings("gru")
     task = make_task("practical", "gru", settings, load_names(data), [0])
     test = task.replicas[0].split.test
-    classifier = predict.load(open_trained(out, "names"))
+    classifier = load_classifier(open_trained(out, "names"))
     right = [
-        predict.ask(name, classifier).probs.argmax() == label
+        ask(name, classifier).probs.argmax() == label
         for name, label in zip(test.names, test.labels, strict=True)
     ]
     assert np.mean(right) == pytest.approx(summary["test_accuracy"])

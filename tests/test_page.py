@@ -14,7 +14,7 @@ import pytest
 from rnnjax import lessons as models
 from rnnjax.text import SPELLINGS, to_alphabet, transliterate
 from tests import untrained
-from train import predict, sample
+from train import sample, trained
 from train.cli import InputError, printable
 from train.datasets import load_names
 from train.names.settings import SETTINGS
@@ -159,10 +159,10 @@ ASK = "names => names.map(name => ask(RUNS[0], name))"
 
 def worst_difference(shown, run: Path, asked: list[str]) -> float:
     """Between the page's probabilities or attention and those of train.predict."""
-    classifier = predict.load(open_trained(run, "names"))
+    classifier = trained.load_classifier(open_trained(run, "names"))
     worst = 0.0
     for name, found in zip(asked, shown.evaluate(ASK, asked), strict=True):
-        answer = predict.ask(name, classifier)
+        answer = trained.ask(name, classifier)
         assert found["spelling"] == answer.spelling
         pairs = [(found["probs"], answer.probs)]
         if answer.look is not None:
@@ -190,9 +190,9 @@ def test_float16_halves_the_page(runs, show, tmp_path):
 
 def test_changes_are_those_of_the_prefixes(runs, show):
     run = runs("practical", "lstm")
-    classifier = predict.load(open_trained(run, "names"))
+    classifier = trained.load_classifier(open_trained(run, "names"))
     (found,) = show(run).evaluate(ASK, ["Rossi"])
-    course = [predict.ask("Rossi"[:n], classifier).probs for n in range(1, 6)]
+    course = [trained.ask("Rossi"[:n], classifier).probs for n in range(1, 6)]
     course = [probs[found["answer"]] for probs in course]
     np.testing.assert_allclose(found["changes"][1:], np.diff(course), atol=1e-5)
     # Before the first letter there is an answer as well.
@@ -201,7 +201,7 @@ def test_changes_are_those_of_the_prefixes(runs, show):
 
 def test_characters_are_spelled_as_in_python(runs, show):
     run = runs("best", "gru")
-    alphabet = predict.load(open_trained(run, "names")).vocabulary.characters
+    alphabet = trained.load_classifier(open_trained(run, "names")).vocabulary.characters
     # All that can be spelled otherwise, and every hundredth of the rest.
     characters = [
         c
@@ -243,14 +243,14 @@ def shares(shown) -> list[float]:
 
 def test_every_letter_moves_the_bars(runs, show):
     run = runs("workshop", "gru")
-    classifier = predict.load(open_trained(run, "names"))
+    classifier = trained.load_classifier(open_trained(run, "names"))
     shown = show(run)
     field = shown.get_by_role("textbox", name="Name")
     assert shares(shown) == []
     assert shown.locator(".label").all_inner_texts() == list(classifier.languages)
     for length in range(1, 6):
         field.press("Rossi"[length - 1])
-        probs = predict.ask("Rossi"[:length], classifier).probs
+        probs = trained.ask("Rossi"[:length], classifier).probs
         np.testing.assert_allclose(shares(shown), 100 * probs, atol=0.1)
         assert shown.locator(".letters li").count() == length
         language = classifier.languages[probs.argmax()]
@@ -266,7 +266,9 @@ def test_attention_is_shown_with_its_own_legend(runs, show):
     run = runs("workshop", "attention")
     shown = show(run)
     shown.get_by_role("textbox", name="Name").fill("Rossi")
-    look = predict.ask("Rossi", predict.load(open_trained(run, "names"))).look
+    look = trained.ask(
+        "Rossi", trained.load_classifier(open_trained(run, "names"))
+    ).look
     numbers = shown.locator(".number").all_inner_texts()
     np.testing.assert_allclose(np.array(numbers, float), 100 * look.weights, atol=0.51)
     assert "attention" in shown.locator(".key").inner_text()
@@ -356,7 +358,7 @@ def test_bytes_become_characters_when_they_are_complete(runs, show):
         " return tokens.map(codec.decode); }",
         tokens,
     )
-    decode = sample.load(open_trained(runs("shakespeare", "bytes"), "charlm"))
+    decode = trained.load_writer(open_trained(runs("shakespeare", "bytes"), "charlm"))
     decode = decode.codec.decoder()
     assert found == [decode([token]) for token in tokens]
     assert found == ["", "é", "", "", "日", "\N{REPLACEMENT CHARACTER}", "a"]
@@ -469,7 +471,9 @@ def test_the_page_is_the_same_for_the_same_run(runs, tmp_path, capsys):
 
 def test_no_text_of_a_run_is_read_as_html(runs, show, tmp_path):
     language = "</script><script>alert(1)</script>"
-    classifier = predict.load(open_trained(runs("practical", "linear"), "names"))
+    classifier = trained.load_classifier(
+        open_trained(runs("practical", "linear"), "names")
+    )
     run = RunDirectory(shutil.copytree(runs("practical", "linear"), tmp_path / "run"))
     config = run.config
     config["languages"][0] = language

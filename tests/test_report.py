@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from train import predict
 from train.charlm import __main__ as charlm
 from train.cli import InputError
 from train.datasets import load_names
@@ -18,6 +17,7 @@ from train.report.charts import MOST_POINTS, Curve, Point, chart
 from train.report.findings import find
 from train.report.render import MOST_LANGUAGES
 from train.runs.directory import open_trained
+from train.trained import ask, load_classifier
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "base", "embed", "source"}
 
@@ -127,8 +127,8 @@ def test_the_counts_are_those_of_the_predictions(trained, data):
     settings = settings.settings("attention")
     task = make_task("workshop", "attention", settings, load_names(data), [0])
     test = task.replicas[0].split.test
-    classifier = predict.load(open_trained(trained, "names"))
-    answers = [predict.ask(name, classifier).probs.argmax() for name in test.names]
+    classifier = load_classifier(open_trained(trained, "names"))
+    answers = [ask(name, classifier).probs.argmax() for name in test.names]
     expected = confusion_matrix(test.labels, answers, labels=range(3))
     page = page_of(trained)
 

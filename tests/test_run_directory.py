@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 
 from rnnjax.lessons import JointClassifier
 from train.cli import InputError
-from train.runs.directory import UNFINISHED, RunDirectory, write_json, write_text
+from train.runs.directory import RunDirectory
+from train.runs.files import UNFINISHED, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = {
@@ -176,7 +177,7 @@ def test_a_full_disk_is_loud(tmp_path):
     """Files may not grow beyond a few bytes: nothing half is left, nothing claimed."""
     program = (
         "import resource, sys\nfrom pathlib import Path\n"
-        "from train.runs.directory import write_text\n"
+        "from train.runs.files import write_text\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "write_text(Path(sys.argv[1]), 'x' * 5000)\n"
     )

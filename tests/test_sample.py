@@ -15,7 +15,7 @@ import pytest
 
 from rnnjax.truncated import window_losses
 from tests import untrained
-from train import sample
+from train import sample, trained
 from train.charlm import __main__ as charlm
 from train.charlm import settings as charlm_config
 from train.cli import InputError
@@ -123,7 +123,7 @@ def test_on_a_terminal_text_comes_in_pieces(run_of, draw, monkeypatch):
     shown = []
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     config = sample.Config(ours, prompt="The ", length=40)
-    writer = sample.load(RunDirectory(ours))
+    writer = trained.load_writer(RunDirectory(ours))
     sample.write(writer, config, shown.append)
     assert len(shown) == 1 + math.ceil(40 / sample.PIECE) + 1
     assert "".join(shown) == whole
@@ -145,7 +145,7 @@ def test_score_by_hand(run_of, draw, tmp_path):
     ours = run_of("shakespeare")
     path = tmp_path / "scored.txt"
     path.write_text("The gradient")
-    writer = sample.load(RunDirectory(ours))
+    writer = trained.load_writer(RunDirectory(ours))
     tokens = jnp.asarray(writer.codec.encode("The gradient"))
     losses, _ = window_losses(writer.model, writer.params, None, tokens)
     expected = np.asarray(losses, np.float64)

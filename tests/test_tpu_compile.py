@@ -29,7 +29,7 @@ from train.names import training
 from train.names.task import CALL_UPDATES
 from train.names.update import update_many as update_names
 from train.runs.devices import GATES, ROWS, Layout
-from train.runs.directory import write_json
+from train.runs.files import write_json
 from train.runs.guards import repeat_while_finite
 
 # Written by hand after what libtpu makes of a training on four chips: updates until a

@@ -19,6 +19,8 @@ from typing import Annotated, Any, NamedTuple, TextIO, TypeVar
 
 import tyro
 
+from train import startup
+
 Config = TypeVar("Config")
 
 EXIT_CODES = """\
@@ -232,6 +234,7 @@ def run(
     try:
         try:
             config = _parse(config_type, description or "")
+            startup.start_program()
             with _speaking(config):
                 main(config)
         finally:

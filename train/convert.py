@@ -27,6 +27,7 @@ from safetensors.numpy import save
 from rnnjax import GRU, LSTM, Elman, from_torch, to_torch, torch_file
 from rnnjax.recurrent import Stack
 from train.cli import InputError, default, printable, run
+from train.runs.files import write_bytes
 
 KINDS = {1: Elman, 3: GRU, 4: LSTM}
 FIRST = "weight_ih_l0"
@@ -237,12 +238,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             f"{path} would hold rnnjax's names, which PyTorch does not know; expected a "
             "name that ends in .safetensors"
         )
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_bytes(path, data)
 
 
 def main(config: Config) -> None:

@@ -35,16 +35,11 @@ import rnnjax.onnx.lessons  # noqa: F401  (to_onnx knows them then)
 from rnnjax.onnx import to_onnx
 from rnnjax.onnx.graph import OPSET
 from rnnjax.truncated import zero_carry
-from train import compilation_cache, predict, sample
+from train import trained
 from train.cli import InputError, default, run
 from train.forward import forward, start_of
-from train.runs.directory import (
-    RunDirectory,
-    count,
-    open_trained,
-    write_bytes,
-    write_json,
-)
+from train.runs.directory import RunDirectory, count, open_trained
+from train.runs.files import write_bytes, write_json
 
 FILE = "model.stablehlo"
 
@@ -107,7 +102,7 @@ class Computation(NamedTuple):
 
 def classifier(directory: RunDirectory) -> Computation:
     """Names to logits, and to attention where the model has it."""
-    known = predict.load(directory)
+    known = trained.load_classifier(directory)
     time_axis = known.max_length or "time"
 
     def logits(tokens, seq_lengths):
@@ -155,7 +150,7 @@ def classifier(directory: RunDirectory) -> Computation:
 
 def language_model(directory: RunDirectory) -> Computation:
     """Text and carry to the logits of what comes next, and the carry."""
-    writer = sample.load(directory)
+    writer = trained.load_writer(directory)
     empty = zero_carry(writer.model, (1,))
     leaves, structure = jax.tree.flatten(empty)
 
@@ -345,5 +340,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    compilation_cache.switch_on()
     run(main, Config, __doc__)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from train.runs.directory import write_bytes
+from train.runs.files import write_bytes
 
 DPI = 110
 """Of every picture."""

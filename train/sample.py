@@ -13,22 +13,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.sampling import Choice, generate, read, sample_keys
-from rnnjax.weights.torch import from_torch
-from train import compilation_cache
 from train.cli import InputError, Quiet, check_seed, default, note, printable, run
-from train.codec import Codec, codec_from, join_lines
+from train.codec import join_lines
 from train.datasets import load_text
 from train.likelihood import likelihood, num_streams_for
-from train.recipes import build_model
-from train.runs.directory import RunDirectory, device_line, open_trained
+from train.runs.directory import device_line, open_trained
+from train.trained import Writer, encode, load_writer
 
 PIECE = 16
 """Characters that appear at once on a terminal."""
@@ -100,76 +97,6 @@ class Config(Output, Drawing, Text):
     def choice(self) -> Choice:
         """How each character is chosen."""
         return Choice(self.temperature, self.top_k, self.top_p)
-
-
-class Writer(NamedTuple):
-    """A trained run, ready to write.
-
-    Attributes:
-        model: The Flax module.
-        params: Its parameters.
-        codec: How text becomes tokens.
-        joins_lines: Whether texts are prepared as in lesson 002.
-    """
-
-    model: nn.Module
-    params: Any
-    codec: Codec
-    joins_lines: bool
-
-
-def load(directory: RunDirectory) -> Writer:
-    """A trained run, to write with.
-
-    Raises:
-        InputError: If the parameters are missing or not those of the configuration.
-    """
-    arrays = directory.read_params()  # verifies the configuration as well
-    config = directory.config
-    recipe = config["config"]["recipe"]
-    dtype = config["config"]["dtype"]
-    model = build_model(
-        recipe,
-        config["config"]["model"],
-        **config["sizes"],
-        dtype=None if dtype == "float32" else jnp.dtype(dtype),
-    )
-    try:
-        params = from_torch(model, arrays)
-    except ValueError as error:
-        raise InputError(
-            f"{directory.path}/params.safetensors does not fit its config.json: {error}"
-        ) from None
-    return Writer(model, params, codec_from(config), recipe == "lab")
-
-
-def encode(text: str, what: str, writer: Writer) -> np.ndarray:
-    """Tokens of a text in the characters that the model knows; others are said.
-
-    Args:
-        text: Any text.
-        what: What it is, for people.
-        writer: Knows its characters.
-
-    Returns:
-        The tokens, at least one.
-
-    Raises:
-        InputError: If the model knows none of the characters.
-    """
-    known, unknown = writer.codec.spell(text)
-    if unknown:
-        plural = "" if len(unknown) == 1 else "s"
-        note(
-            f"{what} has {len(unknown)} character{plural} that the model does not know "
-            f"({printable(unknown[:20])}): written without an accent, or left out"
-        )
-    if not known:
-        raise InputError(
-            f"{what} has no character that the model knows; it knows "
-            f"{printable((writer.codec.alphabet or '')[:100])}"
-        )
-    return writer.codec.encode(known)
 
 
 def read_prompt(prompt: str) -> str:
@@ -326,7 +253,7 @@ def show(text: str) -> None:
 def main(config: Config) -> None:
     """Write, or score."""
     note(f"device: {device_line()}")
-    writer = load(open_trained(config.run, "charlm"))
+    writer = load_writer(open_trained(config.run, "charlm"))
     if config.score is not None:
         score(writer, config, config.score)
     else:
@@ -334,5 +261,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    compilation_cache.switch_on()
     run(main, Config, __doc__)

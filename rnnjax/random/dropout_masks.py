@@ -1,12 +1,10 @@
 """What dropout keeps in one step of training, in the order in which PyTorch draws."""
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import numpy as np
 
-from rnnjax.lessons import CharLM, DropoutClassifier
 from rnnjax.random.generator import TorchGenerator
 from rnnjax.recurrent import GRU, LSTM, Elman, Stack
 
@@ -46,6 +44,7 @@ def dropout_masks(
         >>> [mask.shape for mask in masks]
         [(2, 7, 5), (2, 7, 5)]
     """
+    # A lesson's model registers its own order beside its class.
     raise TypeError(
         f"PyTorch's order of dropout masks is not known for {type(module).__name__}; "
         "expected Elman, GRU, LSTM, CharLM or DropoutClassifier"
@@ -69,35 +68,3 @@ def _(
         generator.dropout_mask(shape, module.dropout, TIME_BY_TIME)
         for _ in range(module.num_layers - 1)
     )
-
-
-def _of_layers(
-    module: Any, generator: TorchGenerator, batch_size: int, num_steps: int
-) -> tuple[np.ndarray, ...]:
-    """Between a model's layers, then of the last one's outputs."""
-    shape = (batch_size, num_steps, module.hidden_size)
-    return tuple(
-        generator.dropout_mask(shape, module.dropout, TIME_BY_TIME)
-        for _ in range(module.num_layers)
-    )
-
-
-@dropout_masks.register
-def _(
-    module: DropoutClassifier,
-    generator: TorchGenerator,
-    batch_size: int,
-    num_steps: int,
-) -> tuple[np.ndarray, ...]:
-    return _of_layers(module, generator, batch_size, module.max_length)
-
-
-@dropout_masks.register
-def _(
-    module: CharLM, generator: TorchGenerator, batch_size: int, num_steps: int
-) -> tuple[np.ndarray, ...]:
-    masks = _of_layers(module, generator, batch_size, num_steps)
-    if module.mlp_size is None:
-        return masks
-    shape = (batch_size, num_steps, module.mlp_size)
-    return (*masks, generator.dropout_mask(shape, module.dropout))

@@ -1,7 +1,5 @@
 """Run the programs, small, as a person does; tell what a run directory has come to."""
 
-from train import small_loops  # noqa: F401  # isort: skip (before jax)
-
 import contextlib
 import functools
 import io

@@ -27,7 +27,7 @@ from train.bench.tpu import compile as tpu_compile
 from train.bench.tpu.programs import PROGRAMS
 from train.cli import InputError, default, run, some_of
 from train.datasets import FOUND
-from train.runs.directory import write_json
+from train.runs.files import write_json
 
 
 @dataclasses.dataclass(frozen=True)

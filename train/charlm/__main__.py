@@ -5,14 +5,11 @@ python -m train.charlm --text novel.txt --minutes 20
 python -m train.charlm --recipe lab                   # lesson 002
 """
 
-from train import few_arenas  # noqa: F401  # isort: skip (before jax)
-
 import dataclasses
 import math
 from pathlib import Path
 from typing import Any
 
-from train import compilation_cache
 from train.charlm.settings import Config
 from train.charlm.task import make_model, make_task, make_windows
 from train.charlm.text import Survey, read_text, survey, tokenize
@@ -134,5 +131,4 @@ def tell(summary: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    compilation_cache.switch_on()
     run(main, Config, __doc__)

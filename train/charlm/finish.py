@@ -11,13 +11,8 @@ from train.charlm.update import State
 from train.cli import printable
 from train.likelihood import crop_loss, likelihood
 from train.runs.checkpoint import Checkpoints
-from train.runs.directory import (
-    RunDirectory,
-    count,
-    device_line,
-    write_json,
-    write_text,
-)
+from train.runs.directory import RunDirectory, count, device_line
+from train.runs.files import write_json, write_text
 from train.runs.loop import Progress
 
 

@@ -12,6 +12,7 @@ from rnnjax.truncated import Windows, even_windows
 from train.cli import InputError, printable
 from train.codec import Codec, join_lines
 from train.datasets import find_text
+from train.runs.files import replacing, write_text
 
 LARGE = 64 * 2**20
 """Bytes; a larger text is read piece by piece, and its tokens stay in a file."""
@@ -125,13 +126,10 @@ def tokenize(text: Text, codec: Codec, path: Path) -> np.ndarray:
     hashed = path.with_name(f"{path.name}.sha256")
     if not (path.exists() and hashed.exists() and hashed.read_text() == _sha256(path)):
         # Half a file must not be taken for a whole one.
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        with unfinished.open("wb") as file:
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
             for piece in text.pieces():
                 file.write(codec.encode(piece).data)
-        digest = _sha256(unfinished)
-        unfinished.replace(path)
-        hashed.write_text(digest)
+        write_text(hashed, _sha256(path))
     return np.memmap(path, codec.dtype, mode="r")
 
 

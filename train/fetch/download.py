@@ -5,7 +5,6 @@ and a bad one leaves no trace on the disk.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import http.client
 import io
@@ -28,6 +27,7 @@ from typing import Any
 from tqdm import tqdm
 
 from train import cli
+from train.runs.files import lock, sync
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 
@@ -421,18 +421,16 @@ def _locked(directory: Path) -> Iterator[None]:
     """Wait for other processes that write into a directory; leaves nothing behind."""
     handle = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        lock(handle, directory, wait=True)
         yield
     finally:
         os.close(handle)
 
 
 def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        # Else a power cut after the renaming could leave an empty file.
-        os.fsync(file.fileno())
+    path.write_bytes(content)
+    # Else a power cut after the renaming could leave an empty file.
+    sync(path)
 
 
 def _replace_directory(directory: Path, new: Path, old: Path) -> None:

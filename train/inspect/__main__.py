@@ -20,7 +20,7 @@ import numpy as np
 import tyro
 
 from rnnjax.lessons import PaddedClassifier, PreviousStateClassifier
-from train import compilation_cache, predict, sample
+from train import trained
 from train.cli import InputError, default, printable, run
 from train.forward import start_of
 from train.inspect import plots as gate_plots
@@ -143,8 +143,8 @@ def inspect(path: Path, text: str) -> Inspection:
 
 
 def _inspect_classifier(directory, text):
-    classifier = predict.load(directory)
-    spelling = predict.spell(text, classifier)
+    classifier = trained.load_classifier(directory)
+    spelling = trained.spell(text, classifier)
     model, start = classifier.model, start_of(classifier.model, classifier.carry)
     tokens = classifier.vocabulary.encode(spelling)
     found = trace(model, classifier.params, tokens, start)
@@ -178,8 +178,8 @@ def _without_last(layer: Layer) -> Layer:
 def _inspect_writer(directory, text):
     if not text:
         raise InputError("the text is empty; expected at least one character")
-    writer = sample.load(directory)
-    tokens = sample.encode(text, "the text", writer)
+    writer = trained.load_writer(directory)
+    tokens = trained.encode(text, "the text", writer)
     found = trace(writer.model, writer.params, tokens)
     # One by one, for a byte may be a part of a character.
     characters = [writer.codec.decode([token]) for token in tokens]
@@ -374,5 +374,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    compilation_cache.switch_on()
     run(main, Config, __doc__)

@@ -7,8 +7,6 @@
 The recipes practical, workshop, blog and binary are lessons 000, 001, 003 and 004.
 """
 
-from train import STARTED, few_arenas, small_loops  # noqa: F401  # isort: skip (before jax)
-
 import dataclasses
 import math
 import time
@@ -17,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from train import compilation_cache, plots
+from train import STARTED, plots
 from train.cli import (
     command,
     printable,
@@ -32,8 +30,9 @@ from train.names.training import Training
 from train.recipes import models_of
 from train.report.render import write_report
 from train.runs.devices import NOT_OF_A_RUN, make_layout
-from train.runs.directory import RunDirectory, default_path, device_line, write_json
+from train.runs.directory import RunDirectory, default_path, device_line
 from train.runs.distributed import is_first, own_path, together
+from train.runs.files import write_json
 from train.runs.guards import skip_large_gradients
 from train.runs.interruption import Interruption, interruptible
 from train.runs.loop import run_in
@@ -253,5 +252,4 @@ def tell(summary: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    compilation_cache.switch_on()
     run(main, Config, __doc__)

@@ -16,7 +16,8 @@ from train.names.evaluate import Report, attention_of, logits_for, report_of, ta
 from train.names.task import Task
 from train.plots import curves
 from train.report.findings import find
-from train.runs.directory import RunDirectory, count, device_line, write_json
+from train.runs.directory import RunDirectory, count, device_line
+from train.runs.files import write_json
 from train.runs.loop import Progress
 
 

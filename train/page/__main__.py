@@ -22,11 +22,12 @@ import numpy as np
 from rnnjax import lessons as models
 from rnnjax.text import SPELLINGS
 from rnnjax.weights.torch import to_torch
-from train import compilation_cache, predict, sample
+from train import trained
 from train.cli import InputError, printable, run
 from train.forward import start_of
 from train.recipes import MODELS
-from train.runs.directory import RunDirectory, open_trained, write_text
+from train.runs.directory import RunDirectory, open_trained
+from train.runs.files import write_text
 
 WEB = Path(__file__).parent / "web"
 
@@ -93,7 +94,7 @@ class Trained(NamedTuple):
 
 def load_names(directory: RunDirectory) -> Trained:
     """A run of train.names, for names.js."""
-    classifier = predict.load(directory)
+    classifier = trained.load_classifier(directory)
     arrays = to_torch(classifier.model, classifier.params)
     start = start_of(classifier.model, classifier.carry)
     if start is not None:
@@ -101,16 +102,16 @@ def load_names(directory: RunDirectory) -> Trained:
     knows = {
         "alphabet": classifier.vocabulary.characters,
         "labels": classifier.languages,
-        "strips_accents": classifier.recipe in predict.STRIPPING,
+        "strips_accents": classifier.recipe in trained.STRIPPING,
         "longest": classifier.max_length,
-        "longest_text": predict.MAX_CHARACTERS,
+        "longest_text": trained.MAX_CHARACTERS,
     }
     return Trained(classifier.model, arrays, knows)
 
 
 def load_charlm(directory: RunDirectory) -> Trained:
     """A run of train.charlm, for text.js."""
-    writer = sample.load(directory)
+    writer = trained.load_writer(directory)
     arrays = to_torch(writer.model, writer.params)
     knows = {"alphabet": writer.codec.alphabet, "line_end": writer.codec.line_end}
     return Trained(writer.model, arrays, knows)
@@ -266,5 +267,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    compilation_cache.switch_on()
     run(main, Config, __doc__)

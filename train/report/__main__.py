@@ -14,7 +14,7 @@ from typing import Annotated
 from train.cli import InputError, default, printable, run
 from train.report.finished_runs import read_runs
 from train.report.render import render, write_report
-from train.runs.directory import write_text
+from train.runs.files import write_text
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from train.cli import printable
 from train.report.charts import Chart, Curve, Point, chart
 from train.report.finished_runs import FinishedRun, read_runs
-from train.runs.directory import write_text
+from train.runs.files import write_text
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 

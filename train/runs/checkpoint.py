@@ -17,7 +17,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from train.cli import InputError, printable
-from train.runs.directory import differing, lasting, sync, write_json, write_text
+from train.runs.directory import differing, lasting
+from train.runs.files import first_line, sync, write_json, write_text
 
 KEPT = 2
 """Number of newest states that are kept, beside the best."""
@@ -83,7 +84,7 @@ class Checkpoints:
         # Orbax and TensorStore raise all kinds of errors for a full disk.
         except Exception as error:
             shutil.rmtree(unfinished, ignore_errors=True)
-            reason = _first_line(error)
+            reason = first_line(error)
             raise OSError(f"checkpoint {path} cannot be written: {reason}") from error
         self._drop_old()
 
@@ -184,7 +185,7 @@ class Checkpoints:
                     args = ocp.args.StandardRestore(like)
                     return orbax.restore(path / "state", args=args)
         except (ValueError, KeyError, TypeError, OSError) as error:
-            wrong = f"it cannot be read: {_first_line(error)}"
+            wrong = f"it cannot be read: {first_line(error)}"
         raise InputError(
             f"checkpoint {path} is not one of this run ({wrong}); give another --out"
         )
@@ -208,7 +209,7 @@ def _silence() -> Iterator[None]:
     """Keep the threads of Orbax and TensorStore from printing tracebacks.
 
     What goes wrong in them is raised here as well. After a failure their other writes
-    still come to nothing for a while, so that it stays silent until the end.
+    still come to nothing for a while: the threads stay silent, and only they.
     """
     logger, hook = logging.getLogger("absl"), sys.unraisablehook
 
@@ -217,8 +218,17 @@ def _silence() -> Iterator[None]:
             hook(unraisable)
 
     logger.disabled, sys.unraisablehook = True, of_main_thread
-    yield
+    try:
+        yield
+    except BaseException:
+        logger.disabled = False
+        logger.addFilter(_is_of_main_thread)
+        raise
     logger.disabled, sys.unraisablehook = False, hook
+
+
+def _is_of_main_thread(record: logging.LogRecord) -> bool:
+    return record.thread == threading.main_thread().ident
 
 
 def verify(path: Path) -> None:
@@ -233,7 +243,7 @@ def verify(path: Path) -> None:
     try:
         wanted, found = (path / MANIFEST).read_text(encoding="utf-8"), _manifest(path)
     except (OSError, ValueError) as error:
-        raise Damaged(_first_line(error)) from None
+        raise Damaged(first_line(error)) from None
     if wanted != found:
         lines = set(wanted.splitlines()) ^ set(found.splitlines())
         names = sorted(line.partition("  ")[2] for line in lines)
@@ -262,7 +272,3 @@ def _leaves(tree: Any) -> dict[str, str]:
 
 def _is_step(path: Path) -> bool:
     return path.is_dir() and re.fullmatch("0|[1-9][0-9]*", path.name) is not None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,13 +1,10 @@
 """A run's directory: what it was asked, what it measured, what it learnt."""
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,12 +19,10 @@ from safetensors.numpy import save_file
 
 from rnnjax.weights.torch import to_torch
 from train.cli import InputError, printable
+from train.runs.files import UNFINISHED, locked, replacing, write_json, write_text
 
 LENGTHS = ("epochs", "iterations", "minutes")
 """What may be extended when a run is continued."""
-
-UNFINISHED = ".unfinished"
-"""How the names of files end that a killed process may leave behind."""
 
 
 def device_line() -> str:
@@ -44,56 +39,6 @@ def device_line() -> str:
 def default_path(recipe: str, model: str) -> Path:
     """``runs/<recipe>-<model>-<time>``."""
     return Path("runs") / f"{recipe}-{model}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: through a temporary file and a rename."""
-    with _replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    with _replacing(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        sync(temporary)
-        # mkstemp leaves it readable by its owner alone.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a directory, would survive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
 
 
 class RunDirectory:
@@ -158,9 +103,9 @@ class RunDirectory:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes from training in the same directory meanwhile."""
-        with (self.path / ".lock").open("w") as file:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.enter_context(locked(self.path / ".lock"))
             except BlockingIOError:
                 raise InputError(
                     f"another process is training in {self.path}; wait for it, or "
@@ -256,7 +201,7 @@ class RunDirectory:
         arrays = to_torch(model, params)
         # One entry, for several are written in any order.
         metadata = {"sha256": self._digest(arrays)}
-        with _replacing(self.path / "params.safetensors") as temporary:
+        with replacing(self.path / "params.safetensors") as temporary:
             save_file(arrays, temporary, metadata)
 
     def read_params(self) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ from train.bench.tpu.hlo import Module
 from train.bench.tpu.programs import PROGRAMS, Call, Dtype, Program
 from train.cli import InputError
 from train.runs.devices import GATES, ROWS, Layout
-from train.runs.directory import write_json
+from train.runs.files import first_line, write_json
 
 TOPOLOGY = "v5e:2x2"
 CLOCK = 1.5e9
@@ -171,11 +171,6 @@ def compiled(program: Program) -> Iterator[dict[str, Any]]:
                 yield found | figures(program, dtype, layout)
             except REFUSALS as error:
                 yield found | {"compiled": False, "error": first_line(error)}
-
-
-def first_line(error: Exception) -> str:
-    """What an error says first."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def figures(program: Program, dtype: Dtype, layout: Layout) -> dict[str, Any]:
