@@ -471,3 +471,32 @@ def test_printable_keeps_ordinary_text(text):
 )
 def test_printable_escapes_what_a_terminal_would_obey(text, escaped):
     assert cli.printable(text) == escaped
+
+
+def test_one_command_runs_every_program(monkeypatch, capsys):
+    cli.run_command([])
+    assert capsys.readouterr().out.endswith(", ".join(sorted(PROGRAMS)) + "\n")
+    with pytest.raises(SystemExit) as ended:
+        cli.run_command(["predikt", "--run", "r"])
+    assert ended.value.code == 2
+    assert "no program 'predikt'; perhaps you meant predict" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["rnnjax"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run_command(["report", "--run", "nowhere"])
+    assert ended.value.code == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_a_users_own_train_py_is_not_run_in_our_place(tmp_path):
+    (tmp_path / "train.py").write_text("print('mine')")
+    command = [sys.executable, str(ROOT / "train" / "bin" / "rnnjax"), "report"]
+    done = subprocess.run(
+        [*command, "--run", "nowhere"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: nowhere")

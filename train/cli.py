@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import difflib
 import gc
 import importlib
 import io
 import json
 import os
+import runpy
 import shlex
 import sys
 import textwrap
@@ -323,6 +325,37 @@ def load_program(name: str) -> ModuleType:
     if hasattr(module, "__path__"):
         return importlib.import_module(f"train.{name}.__main__")
     return module
+
+
+def run_command(arguments: list[str]) -> None:
+    """Run a program by its name, the first argument; without one, list them.
+
+    Raises:
+        SystemExit: With the program's code; with 2 where there is no such program.
+    """
+    root = Path(__file__).parent
+    found = {path.stem for path in root.glob("*.py") if _is_program(path)}
+    found |= {path.parent.name for path in root.glob("*/__main__.py")}
+    name = arguments[0] if arguments else None
+    if name in found:
+        sys.argv = [name, *arguments[1:]]
+        runpy.run_module(f"train.{name}", run_name="__main__", alter_sys=True)
+        return
+    names = ", ".join(sorted(found))
+    if name in (None, "-h", "--help"):
+        print(f"usage: rnnjax PROGRAM [FLAGS]; the programs are {names}")
+        return
+    close = difflib.get_close_matches(str(name), found, 1)
+    meant = f"; perhaps you meant {close[0]}" if close else ""
+    sys.exit(
+        tell(
+            InputError(f"there is no program {name!r}{meant}; expected one of {names}")
+        )
+    )
+
+
+def _is_program(path: Path) -> bool:
+    return "\nif __name__ ==" in path.read_text(encoding="utf-8")
 
 
 def _parse(config_type: type[Config], description: str) -> Config:
