@@ -54,11 +54,26 @@ def _rows_jvp(primals, tangents):
     return rows(kernel, tokens), one_hot @ kernel_dot
 
 
+def result_type(*arrays: jax.Array) -> jnp.dtype:
+    """The type to compute in: float64 where all numbers are of it, else float32.
+
+    Args:
+        *arrays: Inputs and parameters; tokens have no say.
+
+    Example:
+        >>> result_type(jnp.ones(3, jnp.bfloat16), jnp.ones((3, 2))).name
+        'float32'
+    """
+    floats = [x.dtype for x in arrays if not is_tokens(x)]
+    double = bool(floats) and all(each == jnp.float64 for each in floats)
+    return jnp.dtype(jnp.float64 if double else jnp.float32)
+
+
 def matmul(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype | None) -> jax.Array:
-    """``x @ kernel`` with operands in ``dtype``, accumulated and returned in float32."""
+    """``x @ kernel`` with operands in ``dtype``, accumulated in :func:`result_type`."""
     if dtype is not None:
         x, kernel = x.astype(dtype), kernel.astype(dtype)
-    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+    return jnp.matmul(x, kernel, preferred_element_type=result_type(x, kernel))
 
 
 def affine(
@@ -66,4 +81,11 @@ def affine(
 ) -> jax.Array:
     """``x @ kernel + bias``, of vectors or of tokens; see :class:`rnnjax.Linear`."""
     product = rows(kernel, x) if is_tokens(x) else matmul(x, kernel, dtype)
-    return product if bias is None else product + bias
+    return product if bias is None else add_bias(product, bias)
+
+
+def add_bias(product: jax.Array, bias: jax.Array) -> jax.Array:
+    """The sum of ``(..., features)`` and ``(features,)``, of the product's type."""
+    # By an axis for each, for whoever forbids JAX to add any (jax_numpy_rank_promotion).
+    bias = jnp.expand_dims(bias, range(product.ndim - bias.ndim))
+    return product + bias.astype(product.dtype)

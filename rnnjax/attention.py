@@ -245,7 +245,10 @@ class MultiHeadAttention(nn.Module):
         states = clean(states, mask)
         zeros = nn.initializers.zeros
         in_proj = Linear(
-            3 * features, True, nn.initializers.xavier_uniform(), zeros, name="in_proj"
+            3 * features,
+            kernel_init=nn.initializers.xavier_uniform(),
+            bias_init=zeros,
+            name="in_proj",
         )
         kernel, bias = in_proj.weights(features)
         assert bias is not None

@@ -7,13 +7,14 @@ and an update without parameters. :mod:`rnnjax.recurrent` uses that split: it co
 
 import functools
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rnnjax import equations
+from rnnjax.arguments import check_call, check_flag, check_projection, check_size
 from rnnjax.equations import (
     Activation,
     Carry,
@@ -27,7 +28,13 @@ from rnnjax.equations import (
 from rnnjax.linear import Initializer, Linear, uniform
 
 
-class Cell(nn.RNNCellBase):
+class _Features(nn.RNNCellBase):
+    """The one argument that may be given by position."""
+
+    features: int
+
+
+class Cell(_Features, kw_only=True):
     """Two linear maps and an update without parameters; see the module's docstring.
 
     Attributes:
@@ -43,7 +50,6 @@ class Cell(nn.RNNCellBase):
             and sums stay float32.
     """
 
-    features: int
     use_bias: bool = True
     hh_bias: bool = True
     ih_init: Initializer | None = None
@@ -56,10 +62,21 @@ class Cell(nn.RNNCellBase):
     sums_preactivations: ClassVar[bool] = False
     """Whether only the sum of the two maps counts: ``update`` is given that."""
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        check_call(cls, args, kwargs)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
+        for name in ("use_bias", "hh_bias"):
+            check_flag(name, getattr(self, name))
+        super().__post_init__()
+
     def setup(self):
         self.ih = self.linear(self.ih_init, self.use_bias)
         self.hh = self.linear(self.hh_init, self.use_bias and self.hh_bias)
 
+    @nn.nowrap
     def linear(self, kernel_init: Initializer | None, use_bias: bool) -> Linear:
         """A map to all gates, side by side."""
         default = uniform(self.features)
@@ -118,7 +135,7 @@ class Cell(nn.RNNCellBase):
             rng: Unused; it is there because Flax's cells have it.
             input_shape: ``(*batch, input)``; only the batch axes count.
         """
-        return jnp.zeros((*input_shape[:-1], self.features))
+        return jnp.zeros((*input_shape[:-1], self.features), jnp.float32)
 
 
 class ElmanCell(Cell):
@@ -301,6 +318,10 @@ class LSTMCell(Cell):
     gates: ClassVar[int] = 4
     sums_preactivations: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_projection(self.projection, self.features)
+
     def setup(self):
         super().setup()
         if self.projection is not None:
@@ -335,6 +356,6 @@ class LSTMCell(Cell):
     ) -> LSTMCarry:
         batch = input_shape[:-1]
         return LSTMCarry(
-            h=jnp.zeros((*batch, self.projection or self.features)),
-            c=jnp.zeros((*batch, self.features)),
+            h=jnp.zeros((*batch, self.projection or self.features), jnp.float32),
+            c=jnp.zeros((*batch, self.features), jnp.float32),
         )

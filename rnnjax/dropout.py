@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any, Self
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from rnnjax.arguments import check_call, check_rate
 
 LEVELS = 2**16
 """One random word of 32 bits decides on two numbers, with 16 bits for each."""
@@ -24,7 +27,7 @@ class Dropout(nn.Module):
     draws them piece by piece. A CPU then takes about a third of the time.
 
     Attributes:
-        rate: :math:`p`.
+        rate: :math:`p`, from 0 to 1.
         broadcast_dims: Axes along which one random number is shared by all.
 
     Args:
@@ -33,6 +36,9 @@ class Dropout(nn.Module):
 
     Returns:
         An array like ``inputs``.
+
+    Raises:
+        ValueError: If the rate is no probability.
 
     Example:
         >>> drop, ones = Dropout(0.25), jnp.ones((4, 100))
@@ -47,6 +53,14 @@ class Dropout(nn.Module):
 
     rate: float
     broadcast_dims: Sequence[int] = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        check_call(cls, args, kwargs)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        check_rate("rate", self.rate)
+        super().__post_init__()
 
     def __call__(self, inputs: jax.Array, *, deterministic: bool) -> jax.Array:
         dropped = round(self.rate * LEVELS)

@@ -30,6 +30,7 @@ from rnnjax.weights.torch import (
     Entry,
     joint_entries,
     linear_entries,
+    other_names,
     stack_entries,
     torch_layout,
     unused_names,
@@ -287,6 +288,16 @@ def _(module: PreviousStateClassifier) -> list[Entry]:
     )
 
 
+@other_names.register
+def _(module: PreviousStateClassifier) -> dict[str, str]:
+    # Those of PyTorch's own tutorial on names, whose cell has activation="identity".
+    return {
+        f"{theirs}.{part}": f"{ours}.{part}"
+        for theirs, ours in (("i2h", "in2hidden"), ("i2o", "in2output"))
+        for part in ("weight", "bias")
+    }
+
+
 class JointLinear(nn.Module):
     """One ``nn.Linear`` on tokens and a vector, joined.
 
@@ -310,8 +321,20 @@ class JointLinear(nn.Module):
     @nn.compact
     def __call__(self, tokens: jax.Array, h: jax.Array) -> jax.Array:
         init = uniform(self.vocab_size + h.shape[-1])
-        ih = Linear(self.features, True, init, init, self.vocab_size, name="ih")
-        hh = Linear(self.features, False, init, dtype=self.dtype, name="hh")
+        ih = Linear(
+            self.features,
+            kernel_init=init,
+            bias_init=init,
+            vocab_size=self.vocab_size,
+            name="ih",
+        )
+        hh = Linear(
+            self.features,
+            use_bias=False,
+            kernel_init=init,
+            dtype=self.dtype,
+            name="hh",
+        )
         return ih(tokens) + hh(h)
 
 

@@ -1,12 +1,14 @@
 """The affine map with PyTorch's initialisation, for vectors and for tokens."""
 
 from collections.abc import Callable
+from typing import Any, Self
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rnnjax.affine import affine, is_tokens
+from rnnjax.arguments import check_call, check_flag, check_size
 
 Initializer = Callable[..., jax.Array]
 
@@ -37,7 +39,13 @@ def uniform(fan: int) -> Initializer:
     return init
 
 
-class Linear(nn.Module):
+class _Features(nn.Module):
+    """The one argument that may be given by position."""
+
+    features: int
+
+
+class Linear(_Features, kw_only=True):
     r"""An affine map, ``torch.nn.Linear``.
 
     .. math:: y = x K + b
@@ -74,12 +82,20 @@ class Linear(nn.Module):
         ``torch.nn.Linear``; its weight is ``kernel.T``.
     """
 
-    features: int
     use_bias: bool = True
     kernel_init: Initializer | None = None
     bias_init: Initializer | None = None
     vocab_size: int | None = None
     dtype: jnp.dtype | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        check_call(cls, args, kwargs)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
+        check_flag("use_bias", self.use_bias)
+        super().__post_init__()
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return affine(x, *self.weights(self.num_inputs(x)), self.dtype)

@@ -1,13 +1,21 @@
 """Cells over time, and PyTorch's stacks of them."""
 
 import functools
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Self, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnjax.affine import Affine, is_tokens
+from rnnjax.affine import Affine, is_tokens, result_type
+from rnnjax.arguments import (
+    check_call,
+    check_flag,
+    check_lengths,
+    check_projection,
+    check_rate,
+    check_size,
+)
 from rnnjax.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from rnnjax.dropout import Dropout
 from rnnjax.equations import Activation, Carry, hidden
@@ -120,6 +128,7 @@ class Recurrent(nn.Module):
                 f"backend is {self.backend!r}; expected one of "
                 f"{', '.join(get_args(Backend))}"
             )
+        inputs = jnp.asarray(inputs)
         tokens = is_tokens(inputs)
         is_packed = mask is None
         batch_time = inputs.shape if tokens else inputs.shape[:-1]
@@ -134,6 +143,23 @@ class Recurrent(nn.Module):
 
         batch = batch_time[:-1]
         fresh = _fresh(self.cell, batch)
+        if isinstance(self.cell, Cell):
+            num_inputs = self.cell.ih.num_inputs(inputs)
+            if tokens and inputs.ndim > 2 and inputs.shape[-1] == num_inputs:
+                raise ValueError(
+                    f"inputs are whole numbers {inputs.shape}, which would be tokens with "
+                    f"{inputs.ndim - 1} batch axes, and the last axis is as long as the "
+                    f"{num_inputs} inputs of the layer: for vectors give floats, as in "
+                    "inputs.astype(jnp.float32); for tokens use one batch axis"
+                )
+            kernels = (
+                self.cell.ih.weights(num_inputs)[0],
+                self.cell.hh.weights(hidden(fresh).shape[-1])[0],
+            )
+            of_numbers = result_type(inputs, *kernels)
+            fresh = jax.tree.map(lambda zero: zero.astype(of_numbers), fresh)
+            if inputs.dtype == jnp.float64:
+                inputs = inputs.astype(of_numbers)
         carry = fresh if initial_carry is None else _checked(initial_carry, fresh)
 
         if reset is not None and self.reverse:
@@ -242,6 +268,7 @@ def _combine(batch_time, seq_lengths, mask):
     if seq_lengths is None:
         return mask
     seq_lengths = _check("seq_lengths", seq_lengths, batch_time[:-1])
+    check_lengths(seq_lengths, batch_time[-1])
     real = length_mask(seq_lengths, batch_time[-1])
     return real if mask is None else real & mask
 
@@ -265,44 +292,15 @@ def _checked(carry, fresh):
     return jax.tree.map(lambda x, zero: jnp.asarray(x, zero.dtype), carry, fresh)
 
 
-class Stack(nn.Module):
-    """What Elman, GRU and LSTM share: layers, directions, dropout between layers.
-
-    Attributes:
-        features: Width of the hidden vector (``hidden_size`` in PyTorch).
-        num_layers: Number of layers; each runs over the outputs of the one below.
-        bidirectional: Whether each layer also runs backwards; its outputs are then the
-            forward and the backward ones, side by side.
-        dropout: Probability of dropping an output between two layers; never after the
-            last one.
-        use_bias: False leaves out both biases of every cell.
-        vocab_size: Number of different tokens; needed only to initialise from tokens.
-        dtype: Type of the operands of the products (say bfloat16).
-        backend: What runs the steps, see :class:`Recurrent`.
-        ih_init, hh_init, bias_init: Initialisers, see :mod:`rnnjax.initializers`; None
-            is torch's.
-        variational: Whether the dropout draws one mask for all steps of a sequence, as
-            in Gal & Ghahramani, 2016, https://arxiv.org/abs/1512.05287; PyTorch draws a
-            fresh one for every step.
-        remat: Save memory over long sequences, see :class:`Recurrent`.
-
-    Args:
-        inputs, seq_lengths, mask, reset: As in :class:`Recurrent`; every layer has the
-            same.
-        initial_carry: One carry for each layer and direction, in PyTorch's order: layer
-            0 forward, layer 0 backward, layer 1 forward, and so on; None is zeros.
-        deterministic: False switches dropout on; it needs ``rngs={"dropout": key}``.
-
-    Returns:
-        ``(carry, ys)``: the carries in the same order, and the outputs of the last
-        layer, ``(*batch, time, features)``, twice as wide when bidirectional.
-
-    Raises:
-        ValueError: If a shape does not agree with that of ``inputs``, or the number of
-            initial carries is wrong.
-    """
+class _Features(nn.Module):
+    """The one argument that may be given by position."""
 
     features: int
+
+
+class Stack(_Features, kw_only=True):
+    """What Elman, GRU and LSTM share; they say what each argument is."""
+
     num_layers: int = 1
     bidirectional: bool = False
     dropout: float = 0.0
@@ -317,6 +315,18 @@ class Stack(nn.Module):
     remat: bool = False
 
     cell_type: ClassVar[type[Cell]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        check_call(cls, args, kwargs)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
+        check_size("num_layers", self.num_layers)
+        check_rate("dropout", self.dropout)
+        for name in ("bidirectional", "use_bias", "variational", "remat"):
+            check_flag(name, getattr(self, name))
+        super().__post_init__()
 
     @nn.compact
     def __call__(
@@ -423,11 +433,53 @@ class Stack(nn.Module):
 
 
 class Elman(Stack):
-    """Elman network, ``torch.nn.RNN``; the step is :class:`ElmanCell`.
+    r"""Elman network, ``torch.nn.RNN``; the step is :class:`ElmanCell`.
+
+    .. math:: h_t = \phi(W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh})
 
     Attributes:
-        activation: One of tanh, relu, sigmoid, identity, or any hashable function of
-            an array, say ``nn.tanh``.
+        features: Width of the hidden vector (``hidden_size`` in PyTorch); all else is
+            given by name.
+        num_layers: Number of layers; each runs over the outputs of the one below.
+        bidirectional: Whether each layer also runs backwards; its outputs are then the
+            forward and the backward ones, side by side.
+        dropout: Probability of dropping an output between two layers, from 0 to 1;
+            never after the last one.
+        use_bias: False leaves out both biases of every cell (``bias`` in PyTorch).
+        activation: :math:`\phi` (``nonlinearity`` in PyTorch): one of tanh, relu, sigmoid,
+            identity, or any hashable function of an array, say ``nn.tanh``.
+        vocab_size: Number of different tokens; needed only to initialise from tokens.
+        dtype: Type of the operands of the products (say bfloat16); parameters, carries
+            and sums stay float32.
+        backend: What runs the steps, see :class:`Recurrent`.
+        ih_init, hh_init, bias_init: Initialisers, see :mod:`rnnjax.initializers`; None
+            is PyTorch's, :math:`U(\pm 1/\sqrt{features})`.
+        variational: Whether the dropout draws one mask for all steps of a sequence, as
+            in Gal & Ghahramani, 2016, https://arxiv.org/abs/1512.05287; PyTorch draws a
+            fresh one for every step.
+        remat: Save memory over long sequences, see :class:`Recurrent`.
+
+    Args:
+        inputs: ``(*batch, time, input)``, or tokens ``(*batch, time)``, which stand for
+            one-hot vectors.
+        seq_lengths: ``(*batch,)`` number of real steps of each row, from 0 to ``time``;
+            None is all.
+        initial_carry: One carry for each layer and direction, in PyTorch's order: layer
+            0 forward, layer 0 backward, layer 1 forward, and so on; None is zeros.
+        mask: ``(*batch, time)``, False at steps to be skipped, see :class:`Recurrent`.
+        reset: ``(*batch, time)``, True where a new sequence begins inside the row, see
+            :class:`Recurrent`.
+        deterministic: False switches dropout on; it needs ``rngs={"dropout": key}``.
+
+    Returns:
+        ``(carry, ys)``: the carries after each row's last real step, in the same order,
+        ``(*batch, features)`` each; and the outputs of the last layer,
+        ``(*batch, time, features)``, twice as wide when bidirectional.
+
+    Raises:
+        TypeError: On PyTorch's name for an attribute; the message says ours.
+        ValueError: If an attribute is out of range, a shape does not agree with that of
+            ``inputs``, or the number of initial carries is wrong.
 
     Example:
         >>> rnn = Elman(features=4, num_layers=2, bidirectional=True)
@@ -435,6 +487,9 @@ class Elman(Stack):
         >>> carry, ys = rnn.apply(params, jnp.ones((2, 7, 3)), jnp.array([7, 5]))
         >>> len(carry), carry[0].shape, ys.shape
         (4, (2, 4), (2, 7, 8))
+
+    Source:
+        Elman, 1990; ``torch.nn.RNN``.
     """
 
     activation: Activation = "tanh"
@@ -447,7 +502,55 @@ class Elman(Stack):
 
 
 class GRU(Stack):
-    """Gated recurrent units, ``torch.nn.GRU``; the step is :class:`GRUCell`.
+    r"""Gated recurrent units, ``torch.nn.GRU``; the step is :class:`GRUCell`.
+
+    .. math::
+        r &= \sigma(W_{ir} x + b_{ir} + W_{hr} h + b_{hr}) \\
+        z &= \sigma(W_{iz} x + b_{iz} + W_{hz} h + b_{hz}) \\
+        n &= \tanh(W_{in} x + b_{in} + r \odot (W_{hn} h + b_{hn})) \\
+        h' &= (1 - z) \odot n + z \odot h
+
+    Attributes:
+        features: Width of the hidden vector (``hidden_size`` in PyTorch); all else is
+            given by name.
+        num_layers: Number of layers; each runs over the outputs of the one below.
+        bidirectional: Whether each layer also runs backwards; its outputs are then the
+            forward and the backward ones, side by side.
+        dropout: Probability of dropping an output between two layers, from 0 to 1;
+            never after the last one.
+        use_bias: False leaves out both biases of every cell (``bias`` in PyTorch).
+        vocab_size: Number of different tokens; needed only to initialise from tokens.
+        dtype: Type of the operands of the products (say bfloat16); parameters, carries
+            and sums stay float32.
+        backend: What runs the steps, see :class:`Recurrent`.
+        ih_init, hh_init, bias_init: Initialisers, see :mod:`rnnjax.initializers`; None
+            is PyTorch's, :math:`U(\pm 1/\sqrt{features})`.
+        variational: Whether the dropout draws one mask for all steps of a sequence, as
+            in Gal & Ghahramani, 2016, https://arxiv.org/abs/1512.05287; PyTorch draws a
+            fresh one for every step.
+        remat: Save memory over long sequences, see :class:`Recurrent`.
+
+    Args:
+        inputs: ``(*batch, time, input)``, or tokens ``(*batch, time)``, which stand for
+            one-hot vectors.
+        seq_lengths: ``(*batch,)`` number of real steps of each row, from 0 to ``time``;
+            None is all.
+        initial_carry: One carry for each layer and direction, in PyTorch's order: layer
+            0 forward, layer 0 backward, layer 1 forward, and so on; None is zeros.
+        mask: ``(*batch, time)``, False at steps to be skipped, see :class:`Recurrent`.
+        reset: ``(*batch, time)``, True where a new sequence begins inside the row, see
+            :class:`Recurrent`.
+        deterministic: False switches dropout on; it needs ``rngs={"dropout": key}``.
+
+    Returns:
+        ``(carry, ys)``: the carries after each row's last real step, in the same order,
+        ``(*batch, features)`` each; and the outputs of the last layer,
+        ``(*batch, time, features)``, twice as wide when bidirectional.
+
+    Raises:
+        TypeError: On PyTorch's name for an attribute; the message says ours.
+        ValueError: If an attribute is out of range, a shape does not agree with that of
+            ``inputs``, or the number of initial carries is wrong.
 
     Example:
         >>> gru = GRU(features=4, vocab_size=9)
@@ -455,18 +558,69 @@ class GRU(Stack):
         >>> carry, ys = gru.apply(params, jnp.array([3, 8, 0]))
         >>> len(carry), carry[0].shape, ys.shape
         (1, (4,), (3, 4))
+
+    Source:
+        Cho et al., 2014, https://arxiv.org/abs/1406.1078; ``torch.nn.GRU``.
     """
 
     cell_type: ClassVar = GRUCell
 
 
 class LSTM(Stack):
-    """Long short-term memory, ``torch.nn.LSTM``; the step is :class:`LSTMCell`.
+    r"""Long short-term memory, ``torch.nn.LSTM``; the step is :class:`LSTMCell`.
+
+    .. math::
+        i &= \sigma(W_{ii} x + b_{ii} + W_{hi} h + b_{hi}) \\
+        f &= \sigma(W_{if} x + b_{if} + W_{hf} h + b_{hf}) \\
+        g &= \tanh(W_{ig} x + b_{ig} + W_{hg} h + b_{hg}) \\
+        o &= \sigma(W_{io} x + b_{io} + W_{ho} h + b_{ho}) \\
+        c' &= f \odot c + i \odot g \\
+        h' &= o \odot \tanh(c')
 
     Attributes:
-        projection: Width of :math:`h` (``proj_size`` in PyTorch); None leaves it as
-            wide as :math:`c`.
-        hr_init: Initialiser of the projection; None is torch's.
+        features: Width of the hidden vector (``hidden_size`` in PyTorch); all else is
+            given by name.
+        num_layers: Number of layers; each runs over the outputs of the one below.
+        bidirectional: Whether each layer also runs backwards; its outputs are then the
+            forward and the backward ones, side by side.
+        dropout: Probability of dropping an output between two layers, from 0 to 1;
+            never after the last one.
+        use_bias: False leaves out both biases of every cell (``bias`` in PyTorch).
+        projection: Width of :math:`h` (``proj_size`` in PyTorch), below ``features``; None
+            leaves it as wide as :math:`c`.
+        hr_init: Initialiser of the projection; None is PyTorch's.
+        vocab_size: Number of different tokens; needed only to initialise from tokens.
+        dtype: Type of the operands of the products (say bfloat16); parameters, carries
+            and sums stay float32.
+        backend: What runs the steps, see :class:`Recurrent`.
+        ih_init, hh_init, bias_init: Initialisers, see :mod:`rnnjax.initializers`; None
+            is PyTorch's, :math:`U(\pm 1/\sqrt{features})`.
+        variational: Whether the dropout draws one mask for all steps of a sequence, as
+            in Gal & Ghahramani, 2016, https://arxiv.org/abs/1512.05287; PyTorch draws a
+            fresh one for every step.
+        remat: Save memory over long sequences, see :class:`Recurrent`.
+
+    Args:
+        inputs: ``(*batch, time, input)``, or tokens ``(*batch, time)``, which stand for
+            one-hot vectors.
+        seq_lengths: ``(*batch,)`` number of real steps of each row, from 0 to ``time``;
+            None is all.
+        initial_carry: One carry for each layer and direction, in PyTorch's order: layer
+            0 forward, layer 0 backward, layer 1 forward, and so on; None is zeros.
+        mask: ``(*batch, time)``, False at steps to be skipped, see :class:`Recurrent`.
+        reset: ``(*batch, time)``, True where a new sequence begins inside the row, see
+            :class:`Recurrent`.
+        deterministic: False switches dropout on; it needs ``rngs={"dropout": key}``.
+
+    Returns:
+        ``(carry, ys)``: the carries after each row's last real step, in the same order,
+        an :class:`LSTMCarry` ``(h, c)`` each; and the outputs of the last layer,
+        ``(*batch, time, features or projection)``, twice as wide when bidirectional.
+
+    Raises:
+        TypeError: On PyTorch's name for an attribute; the message says ours.
+        ValueError: If an attribute is out of range, a shape does not agree with that of
+            ``inputs``, or the number of initial carries is wrong.
 
     Example:
         >>> lstm = LSTM(features=4, projection=2)
@@ -480,12 +634,20 @@ class LSTM(Stack):
         >>> _, sown = lstm.apply(params, jnp.ones((2, 7, 3)), mutable=["intermediates"])
         >>> sown["intermediates"]["layer_0"]["carries"][0].c.shape
         (2, 7, 4)
+
+    Source:
+        Hochreiter & Schmidhuber, 1997; ``torch.nn.LSTM``; projection: Sak et al., 2014,
+        https://arxiv.org/abs/1402.1128.
     """
 
     projection: int | None = None
     hr_init: Initializer | None = None
 
     cell_type: ClassVar = LSTMCell
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_projection(self.projection, self.features)
 
     @nn.nowrap
     def _cell_options(self):

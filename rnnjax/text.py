@@ -122,6 +122,9 @@ class Vocabulary:
         return "".join(self.characters[token] for token in tokens)
 
 
+_INT32 = np.iinfo(np.int32)
+
+
 class Padded(NamedTuple):
     """Rows of tokens, padded to one length.
 
@@ -145,7 +148,8 @@ def pad(rows: Sequence[np.ndarray], length: int | None = None) -> Padded:
         The tokens and their lengths.
 
     Raises:
-        ValueError: If a row is longer than ``length``.
+        TypeError: If a row holds no whole numbers.
+        ValueError: If a row is longer than ``length``, or a token has more than 32 bits.
 
     Example:
         >>> pad([np.array([3, 1]), np.array([2])]).tokens.tolist()
@@ -161,8 +165,15 @@ def pad(rows: Sequence[np.ndarray], length: int | None = None) -> Padded:
             f"rows[{index}] has {longest} tokens; expected at most {length} (length)"
         )
     tokens = np.zeros((len(rows), length), np.int32)
-    for row, padded in zip(rows, tokens, strict=True):
-        padded[: len(row)] = row
+    for index, (row, padded) in enumerate(zip(rows, tokens, strict=True)):
+        values = np.asarray(row)
+        if values.size and not np.issubdtype(values.dtype, np.integer):
+            raise TypeError(
+                f"rows[{index}] is of type {values.dtype}; expected whole numbers"
+            )
+        if values.size and not _INT32.min <= values.min() <= values.max() <= _INT32.max:
+            raise ValueError(f"rows[{index}] has a token that is no number of 32 bits")
+        padded[: len(row)] = values
     return Padded(tokens, seq_lengths)
 
 

@@ -274,6 +274,8 @@ def test_modules_that_pytorch_does_not_have_are_refused():
         with pytest.raises(TypeError, match=type(module).__name__):
             dropout_masks(module, generator, 2, 5)
     with pytest.raises(ValueError, match="variational"):
-        dropout_masks(LSTM(3, 2, dropout=0.5, variational=True), generator, 2, 5)
+        dropout_masks(
+            LSTM(3, num_layers=2, dropout=0.5, variational=True), generator, 2, 5
+        )
     # Nothing was drawn.
     np.testing.assert_array_equal(generator.state(), TorchGenerator(0).state())

@@ -15,7 +15,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from rnnjax.affine import Affine, affine, is_tokens
+from rnnjax.affine import Affine, affine, is_tokens, result_type
 from rnnjax.equations import Carry, hidden, preactivations
 from rnnjax.loops import scan
 from rnnjax.loops.job import Job, hold_carry, reset_carry
@@ -34,9 +34,10 @@ def applies(job: Job) -> bool:
     ih, hh = job.ih.kernel, job.hh.kernel
     if job.steps.perturbation is not None or is_tokens(job.xs) and len(ih) > len(hh):
         return False
-    # An exported program may leave a size open.
+    # An exported program may leave a size open; without jit nothing is gained.
     return (
-        all(isinstance(size, int) for size in (time, *batch))
+        not jax.config.jax_disable_jit  # type: ignore[attr-defined]
+        and all(isinstance(size, int) for size in (time, *batch))
         and hh.size >= FEWEST_WEIGHTS
         and math.prod(batch) >= FEWEST_ROWS
         and time >= FEWEST_STEPS
@@ -152,7 +153,7 @@ def _product(static, matrix, columns, contracted):
         matrix, columns = matrix.astype(static.dtype), columns.astype(static.dtype)
     axes = ((contracted,), (0,)), ((), ())
     return jax.lax.dot_general(
-        matrix, columns, axes, preferred_element_type=jnp.float32
+        matrix, columns, axes, preferred_element_type=result_type(matrix, columns)
     )
 
 

@@ -55,6 +55,10 @@ def recurrence(
         ``(time, *batch, ...)``.
     """
 
+    return _scan(static, weights, ih, carry, steps)
+
+
+def _scan(static, weights, ih, carry, steps):
     def step(carry, xs):
         ih, (mask, reset, perturbation) = xs
         before = reset_carry(reset, carry)
@@ -68,6 +72,9 @@ def recurrence(
 
 @recurrence.defjvp
 def _recurrence_jvp(static, primals, tangents):
+    # Step by step, each linearization is a function of its own: they cannot be stacked.
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        return jax.jvp(functools.partial(_scan, static), primals, tangents)
     weights, ih, carry, steps = primals
     weights_dot, ih_dot, carry_dot, (_, _, perturbation_dot) = tangents
     scan = functools.partial(jax.lax.scan, reverse=static.reverse)

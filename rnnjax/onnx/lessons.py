@@ -157,7 +157,9 @@ def _(module, params, graph, initial_carry):
 @write.register(StackClassifier)
 def _(module, params, graph, initial_carry):
     tokens, batch, _ = names(module, params, graph, "kind", "num_layers", "head")
-    stack = STACKS[module.kind](module.hidden_size, module.num_layers, parent=None)
+    stack = STACKS[module.kind](
+        module.hidden_size, num_layers=module.num_layers, parent=None
+    )
     inputs = one_hot(graph, tokens, module.vocab_size)
     carry, _ = run_layers(
         graph, module.kind, stack, params, inputs, batch, initial_carry
@@ -253,7 +255,7 @@ def _(module, params, graph, initial_carry):
 def _(module, params, graph, initial_carry):
     given = names(module, params, graph, *PADDED, "num_layers")
     tokens, batch = zero_padded(module, graph, given)
-    stack = Elman(module.hidden_size, module.num_layers, parent=None)
+    stack = Elman(module.hidden_size, num_layers=module.num_layers, parent=None)
     inputs = one_hot(graph, tokens, module.vocab_size)
     _, states = run_layers(graph, "rnn", stack, params, inputs, batch, initial_carry)
     x = relu(linear(flat(graph, states, module), params["linear_layer"]))
@@ -306,7 +308,9 @@ def _(module, params, graph, initial_carry):
     sizes = ("vocab_size", "hidden_size", "mlp_size", "num_layers", "kind")
     check(module, params, *sizes)
     tokens = graph.input("tokens", np.int64, ("batch", "time"))
-    stack = STACKS[module.kind](module.hidden_size, module.num_layers, parent=None)
+    stack = STACKS[module.kind](
+        module.hidden_size, num_layers=module.num_layers, parent=None
+    )
     carry, x = run_stack(
         graph,
         f"{module.kind}.",

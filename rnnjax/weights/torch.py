@@ -133,7 +133,9 @@ def stack_entries(
     name: str, num_layers: int, bidirectional: bool = False
 ) -> list[Entry]:
     """The table of a stack of this name, in PyTorch and here, with all biases."""
-    layer_names = GRU(1, num_layers, bidirectional).layer_names()
+    layer_names = GRU(
+        1, num_layers=num_layers, bidirectional=bidirectional
+    ).layer_names()
     return _stack(layer_names, prefix=f"{name}.", path=f"{name}/")
 
 
@@ -141,6 +143,12 @@ def stack_entries(
 def unused_names(module: nn.Module) -> tuple[str, ...]:
     """Names that a state dict has though PyTorch's forward pass never uses them."""
     return ()
+
+
+@functools.singledispatch
+def other_names(module: nn.Module) -> dict[str, str]:
+    """Names that widespread checkpoints of a model have, with those of its lesson."""
+    return {}
 
 
 def from_torch(module: nn.Module, state_dict: Mapping[str, Any]) -> Params:
@@ -155,8 +163,10 @@ def from_torch(module: nn.Module, state_dict: Mapping[str, Any]) -> Params:
         The parameters, for ``module.apply({"params": params}, …)``, in float32.
 
     Raises:
-        TypeError: If there is no table of names for this type of module.
-        ValueError: If an entry is missing, extra or misshapen; all of them are listed.
+        TypeError: If there is no table of names for this type of module, or an entry
+            holds no floating-point numbers.
+        ValueError: If an entry is missing, extra or misshapen (all of them are listed),
+            all names have a prefix, or a number is too large for float32.
 
     Warns:
         UserWarning: If the state dict has entries that the lesson's module holds but
@@ -175,10 +185,20 @@ def from_torch(module: nn.Module, state_dict: Mapping[str, Any]) -> Params:
         >>> params["layer_0"]["cell"]["ih"]["kernel"].shape
         (3, 6)
     """
-    arrays = {name: _to_numpy(tensor) for name, tensor in state_dict.items()}
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(
+            f"state_dict is a {type(state_dict).__name__}; expected names with arrays: "
+            "of a module its module.state_dict(), of a file what it holds"
+        )
+    others = other_names(module)
+    arrays = {
+        others.get(name, name): _to_numpy(name, tensor)
+        for name, tensor in state_dict.items()
+    }
     unused = [name for name in unused_names(module) if name in arrays]
     arrays = {name: arrays[name] for name in arrays if name not in unused}
     entries = torch_layout(module)
+    _check_prefix(module, entries, arrays)
     width = input_width(module, arrays.get(entries[0].name), axis=-1)
     shapes = param_shapes(module, width)
     check_entries(
@@ -193,7 +213,7 @@ def from_torch(module: nn.Module, state_dict: Mapping[str, Any]) -> Params:
         )
     params = {}
     for entry in entries:
-        array = arrays[entry.name].astype(np.float32)
+        array = _in_float32(entry.name, arrays[entry.name])
         if array.ndim == 1:
             params[entry.paths[0]] = jnp.asarray(array)
             continue
@@ -245,11 +265,55 @@ def to_torch(module: nn.Module, params: Params) -> dict[str, np.ndarray]:
     return state_dict
 
 
-def _to_numpy(tensor: Any) -> np.ndarray:
+def _to_numpy(name: str, tensor: Any) -> np.ndarray:
     if hasattr(tensor, "detach"):
-        # NumPy has no bfloat16.
-        tensor = tensor.detach().cpu().float()
-    return np.asarray(tensor)
+        tensor = tensor.detach().cpu()
+        if str(tensor.dtype) == "torch.bfloat16":
+            # NumPy has none.
+            tensor = tensor.float()
+    array = np.asarray(tensor)
+    # What is counted, and not learnt, may be of any type.
+    if name.endswith("num_batches_tracked") or jnp.issubdtype(
+        array.dtype, jnp.floating
+    ):
+        return array
+    raise TypeError(
+        f"{name} is of type {array.dtype}; expected floating-point numbers "
+        "(quantised weights have to be turned back first)"
+    )
+
+
+def _in_float32(name: str, array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    too_large = np.isinf(single) & np.isfinite(array)
+    if too_large.any():
+        raise ValueError(
+            f"{name} has {array[too_large][0]:.3g}, which is too large for float32"
+        )
+    return single
+
+
+def _check_prefix(
+    module: nn.Module, entries: list[Entry], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Say so where the names are those of this module inside another one."""
+    first = entries[0].name
+    prefixes = {
+        name.removesuffix(first) for name in arrays if name.endswith(f".{first}")
+    }
+    whole = [
+        prefix
+        for prefix in sorted(prefixes)
+        if all(f"{prefix}{entry.name}" in arrays for entry in entries)
+    ]
+    if whole and first not in arrays:
+        raise ValueError(
+            f"{type(module).__name__}: the names have the prefix "
+            f"{' or '.join(map(repr, whole))}; give its entries alone and without it, as "
+            "in {name.removeprefix(prefix): x for name, x in state_dict.items() if "
+            "name.startswith(prefix)}"
+        )
 
 
 def input_width(
