@@ -327,6 +327,23 @@ def test_every_link_leads_somewhere(site):
             assert is_address or (ROOT / link).exists(), f"{page.name}: {link}"
 
 
+@pytest.mark.parametrize(
+    ("quoted", "row"),
+    [
+        ("an update is", "workshop `rnn`: an update"),
+        ("padded names", "flax `nn.RNN`, padded"),
+        ("a large LSTM", "lesson 002: LSTM 1024"),
+    ],
+)
+def test_the_readme_quotes_what_was_measured(quoted, row):
+    readme = (ROOT / "README.md").read_text("utf-8")
+    measured = (ROOT / "PERFORMANCE.md").read_text("utf-8")
+    (ratio,) = re.findall(rf"{quoted}\s+\*\*([\d.]+)\s+times\*\*", readme)
+    (line,) = (line for line in measured.splitlines() if row in line)
+    found = line.split("|")[4].strip(" *")
+    assert found.startswith(ratio)
+
+
 def test_the_reference_has_every_public_name():
     written = (DOCS / "api.md").read_text("utf-8")
     public = [name for name in vars(rnnjax) if not name.startswith("_")]
