@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-import train.names.__main__  # noqa: F401  # isort: skip (it sets XLA up, before jax)
-
 from train.bench.peers.lessons import workshop_model, workshop_update
 from train.bench.peers.work import NamesWork, names_work
 from train.datasets import load_names
