@@ -83,8 +83,11 @@ def do(command: Command, kept: Path) -> None:
         kept: Where trained runs are kept from one command to the next.
     """
     match command:
-        case ("python", "-m", "pytest"):
-            pass  # That is where we are.
+        case ("python", "-m", "pytest", *flags):
+            # That is where we are.
+            assert all((ROOT / flag).exists() for flag in flags if "/" in flag)
+        case ("ruff", "check" | "format", *_) | ("mypy",):
+            pass
         case ("python", "-m", module, *flags):
             run_program(module, flags, kept)
         case ("pip", "install", *requirements):
@@ -325,6 +328,30 @@ def test_every_link_leads_somewhere(site):
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
             is_address = re.match(r"https?:", link)
             assert is_address or (ROOT / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize(
+    ("quoted", "row"),
+    [
+        ("an update is", "workshop `rnn`: an update"),
+        ("padded names", "flax `nn.RNN`, padded"),
+        ("a large LSTM", "lesson 002: LSTM 1024"),
+    ],
+)
+def test_the_readme_quotes_what_was_measured(quoted, row):
+    readme = (ROOT / "README.md").read_text("utf-8")
+    measured = (ROOT / "PERFORMANCE.md").read_text("utf-8")
+    (ratio,) = re.findall(rf"{quoted}\s+\*\*([\d.]+)\s+times\*\*", readme)
+    (line,) = (line for line in measured.splitlines() if row in line)
+    found = line.split("|")[4].strip(" *")
+    assert found.startswith(ratio)
+
+
+def test_the_map_leads_to_files():
+    written = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    paths = re.findall(r"`((?:rnnjax|train|tests|docs)/[^` ]*)`", written)
+    assert len(paths) >= 100
+    assert not [path for path in paths if not (ROOT / path).exists()]
 
 
 def test_the_reference_has_every_public_name():
