@@ -11,7 +11,7 @@ from rnnjax.cells import LSTMCell as LSTMCell
 from rnnjax.cells import SumCell as SumCell
 from rnnjax.initializers import per_gate as per_gate
 from rnnjax.linear import Linear as Linear
-from rnnjax.linear import uniform as uniform
+from rnnjax.linear import torch_uniform as torch_uniform
 from rnnjax.masks import length_mask as length_mask
 from rnnjax.masks import masked_mean as masked_mean
 from rnnjax.norm_cells import LayerNormGRU as LayerNormGRU

@@ -25,7 +25,7 @@ from rnnjax.equations import (
     hidden,
     preactivations,
 )
-from rnnjax.linear import Initializer, Linear, uniform
+from rnnjax.linear import Initializer, Linear, torch_uniform
 
 
 class _Features(nn.RNNCellBase):
@@ -44,7 +44,7 @@ class Cell(_Features, kw_only=True):
             only ever act as a sum, but training sees the difference: each receives the
             whole gradient, so that their sum moves twice as far as one bias would.
         ih_init, hh_init, bias_init: Initialisers; None is torch's for all three,
-            ``uniform(features)``.
+            ``torch_uniform(features)``.
         vocab_size: Number of different tokens; needed only to initialise from tokens.
         dtype: Type of the operands of the products (say bfloat16); parameters, carry
             and sums stay float32.
@@ -79,7 +79,7 @@ class Cell(_Features, kw_only=True):
     @nn.nowrap
     def linear(self, kernel_init: Initializer | None, use_bias: bool) -> Linear:
         """A map to all gates, side by side."""
-        default = uniform(self.features)
+        default = torch_uniform(self.features)
         return Linear(
             self.gates * self.features,
             use_bias=use_bias,
@@ -283,7 +283,7 @@ class LSTMCell(Cell):
     Attributes:
         projection: Width of :math:`h` (``proj_size`` in PyTorch); None leaves it as
             wide as :math:`c`.
-        hr_init: Initialiser of the projection; None is torch's, ``uniform(features)``.
+        hr_init: Initialiser of the projection; None is torch's, ``torch_uniform(features)``.
 
     Parameters:
         ``ih/kernel (input, 4 * features)``, ``hh/kernel (features, 4 * features)``,
@@ -328,7 +328,7 @@ class LSTMCell(Cell):
             self.hr = Linear(
                 self.projection,
                 use_bias=False,
-                kernel_init=self.hr_init or uniform(self.features),
+                kernel_init=self.hr_init or torch_uniform(self.features),
                 dtype=self.dtype,
             )
 

@@ -13,7 +13,7 @@ from rnnjax.arguments import check_call, check_rate
 LEVELS = 2**16
 """One random word of 32 bits decides on two numbers, with 16 bits for each."""
 
-PIECE = 2**19
+WORDS_AT_ONCE = 2**19
 """Random words to draw at once on a CPU, whose caches have to hold them."""
 
 
@@ -100,10 +100,10 @@ def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return halves[:size].astype(jnp.uint16).reshape(rest)
 
     def in_pieces(keys):
-        return jax.lax.map(row, keys, batch_size=max(1, PIECE // words))
+        return jax.lax.map(row, keys, batch_size=max(1, WORDS_AT_ONCE // words))
 
     in_one = jax.vmap(row)
     keys = jax.random.split(key, rows)
-    if rows * words <= PIECE:
+    if rows * words <= WORDS_AT_ONCE:
         return in_one(keys).reshape(shape)
     return jax.lax.platform_dependent(keys, cpu=in_pieces, default=in_one)

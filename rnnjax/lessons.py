@@ -20,7 +20,7 @@ from rnnjax.attention import AttentionPooling
 from rnnjax.cells import ElmanCell, SumCell
 from rnnjax.dropout import Dropout
 from rnnjax.equations import Activation, Carry, hidden
-from rnnjax.linear import Linear, uniform
+from rnnjax.linear import Linear, torch_uniform
 from rnnjax.loops import Backend
 from rnnjax.masks import length_mask
 from rnnjax.random.dropout_masks import TIME_BY_TIME, dropout_masks
@@ -74,7 +74,7 @@ def joint_cell(
         A cell with one bias and ``torch.nn.Linear(vocab_size + features, features)``'s
         initialisation, as the lessons' hand-made cells have.
     """
-    init = uniform(vocab_size + features)
+    init = torch_uniform(vocab_size + features)
     return ElmanCell(
         features,
         hh_bias=False,
@@ -320,7 +320,7 @@ class JointLinear(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: jax.Array, h: jax.Array) -> jax.Array:
-        init = uniform(self.vocab_size + h.shape[-1])
+        init = torch_uniform(self.vocab_size + h.shape[-1])
         ih = Linear(
             self.features,
             kernel_init=init,
@@ -435,8 +435,8 @@ class AllStatesClassifier(PaddedClassifier):
         tokens = self.zero_padded(tokens, seq_lengths)
         cell = SumCell(
             self.hidden_size,
-            ih_init=uniform(self.vocab_size),
-            hh_init=uniform(self.hidden_size),
+            ih_init=torch_uniform(self.vocab_size),
+            hh_init=torch_uniform(self.hidden_size),
             vocab_size=self.vocab_size,
             dtype=self.dtype,
             parent=None,

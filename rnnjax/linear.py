@@ -13,7 +13,7 @@ from rnnjax.arguments import check_call, check_flag, check_size
 Initializer = Callable[..., jax.Array]
 
 
-def uniform(fan: int) -> Initializer:
+def torch_uniform(fan: int) -> Initializer:
     r"""Initialiser :math:`U(-1/\sqrt{fan}, 1/\sqrt{fan})`, torch's for every RNN weight.
 
     Args:
@@ -24,7 +24,7 @@ def uniform(fan: int) -> Initializer:
         A function ``(key, shape, dtype) -> array``.
 
     Example:
-        >>> weights = uniform(4)(jax.random.key(0), (100,), jnp.float32)
+        >>> weights = torch_uniform(4)(jax.random.key(0), (100,), jnp.float32)
         >>> bool(jnp.all(jnp.abs(weights) <= 0.5))
         True
 
@@ -53,8 +53,8 @@ class Linear(_Features, kw_only=True):
     Attributes:
         features: Number of outputs.
         use_bias: Whether there is a :math:`b`.
-        kernel_init: Initialiser of the kernel; None is torch's, ``uniform(inputs)``.
-        bias_init: Initialiser of the bias; None is torch's, ``uniform(inputs)``.
+        kernel_init: Initialiser of the kernel; None is torch's, ``torch_uniform(inputs)``.
+        bias_init: Initialiser of the bias; None is torch's, ``torch_uniform(inputs)``.
         vocab_size: Number of different tokens; needed only to initialise the module
             from tokens.
         dtype: Type of the operands of the product (say bfloat16); parameters and
@@ -105,12 +105,12 @@ class Linear(_Features, kw_only=True):
         """The kernel and the bias (None without one), for a loop that needs them bare."""
         kernel = self.param(
             "kernel",
-            self.kernel_init or uniform(num_inputs),
+            self.kernel_init or torch_uniform(num_inputs),
             (num_inputs, self.features),
         )
         if not self.use_bias:
             return kernel, None
-        bias_init = self.bias_init or uniform(num_inputs)
+        bias_init = self.bias_init or torch_uniform(num_inputs)
         return kernel, self.param("bias", bias_init, (self.features,))
 
     def num_inputs(self, x: jax.Array) -> int:

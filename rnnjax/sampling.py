@@ -40,7 +40,7 @@ class Choice(NamedTuple):
     top_p: float | None = None
 
 
-class Point(NamedTuple):
+class Drawn(NamedTuple):
     """How far texts have come, side by side.
 
     Attributes:
@@ -113,7 +113,7 @@ def sample_keys(key: jax.Array, num_samples: int) -> jax.Array:
 @functools.partial(jax.jit, static_argnames="model")
 def read(
     model: nn.Module, params: Any, tokens: jax.Array, carry: Carry | None = None
-) -> Point:
+) -> Drawn:
     """Take in a prompt, in one scan.
 
     Args:
@@ -127,18 +127,18 @@ def read(
     """
     logits: Any  # Flax declares what apply returns with ``mutable``, too
     carry, logits = model.apply({"params": params}, tokens, carry)
-    return Point(carry, logits[:, -1], jnp.array(0))
+    return Drawn(carry, logits[:, -1], jnp.array(0))
 
 
 @functools.partial(jax.jit, static_argnames=("model", "length", "choice"))
 def generate(
     model: nn.Module,
     params: Any,
-    point: Point,
+    point: Drawn,
     keys: jax.Array,
     length: int,
     choice: Choice,
-) -> tuple[Point, jax.Array]:
+) -> tuple[Drawn, jax.Array]:
     """Draw tokens, each fed back to draw the next, in one loop.
 
     Token number n of sample i is drawn with ``fold_in(keys[i], n)``: neither how many
@@ -162,7 +162,7 @@ def generate(
         tokens = draw(step_keys, point.logits)
         logits: Any
         carry, logits = model.apply({"params": params}, tokens[:, None], point.carry)
-        return Point(carry, logits[:, 0], point.num_drawn + 1), tokens
+        return Drawn(carry, logits[:, 0], point.num_drawn + 1), tokens
 
     point, tokens = jax.lax.scan(step, point, length=length)
     return point, tokens.swapaxes(0, 1)

@@ -329,7 +329,7 @@ def test_a_large_text_is_trained_on_from_a_file(
     config = shakespeare(epochs=1, out=tmp_path / "small", text=written)
     charlm.main(config)
     monkeypatch.setattr(streams, "LARGE", 100)
-    monkeypatch.setattr(streams, "PIECE", 64)
+    monkeypatch.setattr(streams, "CHARACTERS_AT_ONCE", 64)
     charlm.main(dataclasses.replace(config, out=tmp_path / "large"))
     assert (tmp_path / "large" / "tokens.bin").stat().st_size == len(WRITTEN)
     small, large = (RunDirectory(tmp_path / name) for name in ("small", "large"))

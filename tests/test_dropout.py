@@ -47,7 +47,7 @@ def test_the_numbers_are_uniform_and_do_not_repeat():
 def test_in_pieces_the_numbers_are_the_same(monkeypatch):
     """The last piece is smaller than the others."""
     expected = drawn(7, 3, 5)
-    monkeypatch.setattr(dropout, "PIECE", 3 * 8)
+    monkeypatch.setattr(dropout, "WORDS_AT_ONCE", 3 * 8)
     program = str(jax.make_jaxpr(lambda key: draw(key, (7, 3, 5)))(jax.random.key(0)))
     assert "scan[" in program
     np.testing.assert_array_equal(drawn(7, 3, 5), expected)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from train.bench import growth
-from train.bench.growth import Axis, Point
+from train.bench.growth import Axis, Cost
 from train.cli import InputError
 
 
@@ -33,9 +33,7 @@ def test_a_layer_costs_memory_for_every_step():
 
 
 AXES = [
-    Axis(
-        "batch", "an LSTM", [Point(1, 50, 2e-6, 10**6), Point(4, 200, 1e-6, 4 * 10**6)]
-    )
+    Axis("batch", "an LSTM", [Cost(1, 50, 2e-6, 10**6), Cost(4, 200, 1e-6, 4 * 10**6)])
 ]
 
 

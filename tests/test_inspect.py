@@ -617,7 +617,7 @@ def test_flags(tmp_path):
     (run / "config.json").touch()
     parsed = inspect.Config((run, Path("Rossi")))
     assert parsed.run == (run,) and parsed.text == "Rossi"
-    assert inspect.Config((run, Path("a" * 500))).text == "a" * 500
+    assert inspect.Config((run, Path("a" * 500))).asked() == ((run,), "a" * 500)
     file = tmp_path / "file"
     file.touch()
     for flags, message in [

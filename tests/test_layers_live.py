@@ -19,7 +19,7 @@ from rnnjax import (
     from_torch,
     length_mask,
     to_torch,
-    uniform,
+    torch_uniform,
 )
 from rnnjax.dropout import Dropout
 from tests.helpers import (
@@ -255,8 +255,8 @@ def test_the_layer_of_lesson_002(rng):
         32,
         hh_bias=False,
         activation="identity",
-        ih_init=uniform(10),
-        hh_init=uniform(32),
+        ih_init=torch_uniform(10),
+        hh_init=torch_uniform(32),
         bias_init=nn.initializers.zeros,
     )
     inputs = rng.standard_normal((5, 15, 10)).astype(np.float32)

@@ -165,8 +165,8 @@ def worst_difference(shown, run: Path, asked: list[str]) -> float:
         answer = trained.ask(name, classifier)
         assert found["spelling"] == answer.spelling
         pairs = [(found["probs"], answer.probs)]
-        if answer.look is not None:
-            pairs.append((found["attention"], answer.look.weights))
+        if answer.attention is not None:
+            pairs.append((found["attention"], answer.attention.weights))
         worst = max(worst, *(np.abs(np.subtract(*pair)).max() for pair in pairs))
     return worst
 
@@ -266,11 +266,13 @@ def test_attention_is_shown_with_its_own_legend(runs, show):
     run = runs("workshop", "attention")
     shown = show(run)
     shown.get_by_role("textbox", name="Name").fill("Rossi")
-    look = trained.ask(
+    attention = trained.ask(
         "Rossi", trained.load_classifier(open_trained(run, "names"))
-    ).look
+    ).attention
     numbers = shown.locator(".number").all_inner_texts()
-    np.testing.assert_allclose(np.array(numbers, float), 100 * look.weights, atol=0.51)
+    np.testing.assert_allclose(
+        np.array(numbers, float), 100 * attention.weights, atol=0.51
+    )
     assert "attention" in shown.locator(".key").inner_text()
 
 

@@ -190,7 +190,7 @@ def test_fused_multiply_add_rounds_once(rng, dtype):
 def test_large_permutations_grow_inside_out(monkeypatch):
     # PyTorch's own begin at 214,748,364 entries.
     monkeypatch.setattr(generator_module, "INSIDE_OUT", 1000)
-    monkeypatch.setattr(generator_module, "PIECE", 300)
+    monkeypatch.setattr(generator_module, "NUMBERS_AT_ONCE", 300)
     words = [int(word) for word in TorchGenerator(3).double_words(1000)]
     expected = []
     for i, word in enumerate(words):

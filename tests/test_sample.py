@@ -125,7 +125,7 @@ def test_on_a_terminal_text_comes_in_pieces(run_of, draw, monkeypatch):
     config = sample.Config(ours, prompt="The ", length=40)
     writer = trained.load_writer(RunDirectory(ours))
     sample.write(writer, config, shown.append)
-    assert len(shown) == 1 + math.ceil(40 / sample.PIECE) + 1
+    assert len(shown) == 1 + math.ceil(40 / sample.TOKENS_AT_ONCE) + 1
     assert "".join(shown) == whole
 
 

@@ -149,7 +149,7 @@ def test_large_text_is_tokens_in_a_file(kind, tmp_path, monkeypatch):
     path.write_bytes(written.encode())
     small = read_text(path, "shakespeare", joined=False)
     monkeypatch.setattr(streams, "LARGE", 10)
-    monkeypatch.setattr(streams, "PIECE", 7)
+    monkeypatch.setattr(streams, "CHARACTERS_AT_ONCE", 7)
     large = read_text(path, "shakespeare", joined=False)
     assert large.is_large and not small.is_large
     assert survey(large, kind) == survey(small, kind)

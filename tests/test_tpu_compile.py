@@ -142,7 +142,7 @@ def test_products_are_counted_step_by_step():
         return repeat_while_finite(count, body, 0.0)
 
     jaxpr = jax.make_jaxpr(run)(jnp.ones((2, 3)), True, 9).jaxpr
-    assert tpu_compile.product_flops(jaxpr) == 4 * 2 * 2 * 3 * 7
+    assert tpu_compile.count_flops(jaxpr) == 4 * 2 * 2 * 3 * 7
 
 
 def leaves(tree):

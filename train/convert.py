@@ -16,7 +16,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import tyro
@@ -110,12 +110,27 @@ def describe(stack: Stack, input_size: int) -> str:
     parts += ["use_bias=False"] * (not stack.use_bias)
     projection = getattr(stack, "projection", None)
     parts += [f"projection={projection}"] * (projection is not None)
-    return f"{type(stack).__name__}({', '.join(parts)}) of {input_size} inputs"
+    unsaid = ""
+    if isinstance(stack, Elman):
+        unsaid = "; activation is tanh, unless it was relu: the file does not say"
+    return f"{type(stack).__name__}({', '.join(parts)}) of {input_size} inputs{unsaid}"
 
 
-def convert(
-    arrays: Mapping[str, np.ndarray], prefix: str | None = None
-) -> tuple[str, dict[str, np.ndarray]]:
+class Converted(NamedTuple):
+    """What a file holds, in the other form.
+
+    Attributes:
+        what: The layer, in a line for people.
+        arrays: Its parameters by their names in the other form.
+        left_out: Names and shapes of what belongs to no recurrent layer.
+    """
+
+    what: str
+    arrays: dict[str, np.ndarray]
+    left_out: dict[str, tuple[int, ...]]
+
+
+def convert(arrays: Mapping[str, np.ndarray], prefix: str | None = None) -> Converted:
     """Convert one file's arrays to the other form.
 
     Args:
@@ -123,17 +138,17 @@ def convert(
         prefix: See `Config`.
 
     Returns:
-        What the layer is, and the arrays in the other form.
+        What the layer is, the arrays in the other form, and what was left out.
 
     Raises:
         InputError: If there is no layer, more than one without a prefix, or an entry is
             missing, extra, misshapen or not finite.
     """
-    what, other = _convert(arrays, prefix)
-    for name, array in other.items():
+    converted = _convert(arrays, prefix)
+    for name, array in converted.arrays.items():
         if not np.isfinite(array).all():
             raise InputError(f"{name} has numbers that are not finite in float32")
-    return what, other
+    return converted
 
 
 def _convert(arrays, prefix):
@@ -143,7 +158,8 @@ def _convert(arrays, prefix):
         names = {_torch_name(path): array for path, array in arrays.items()}
         stack = stack_of({name: array.T.shape for name, array in names.items()})
         other = _or_input_error(to_torch, stack, unflatten_dict(dict(arrays), sep="/"))
-        return describe(stack, names[FIRST].shape[0]), other
+        return Converted(describe(stack, names[FIRST].shape[0]), other, {})
+    _refuse_rewritten(arrays)
     if prefix is None:
         prefix = _only_prefix(arrays)
     layer = {
@@ -154,7 +170,27 @@ def _convert(arrays, prefix):
     stack = stack_of({name: array.shape for name, array in layer.items()})
     params = flatten_dict(_or_input_error(from_torch, stack, layer), sep="/")
     other = {name: np.ascontiguousarray(array) for name, array in params.items()}
-    return describe(stack, layer[FIRST].shape[1]), other
+    left_out = {
+        name: array.shape
+        for name, array in arrays.items()
+        if name.removeprefix(prefix) not in layer or not name.startswith(prefix)
+    }
+    return Converted(describe(stack, layer[FIRST].shape[1]), other, left_out)
+
+
+REWRITTEN = ("_raw", "_g", "_v", "_orig", ".original", ".original0", ".original1")
+"""How names end of what a weight is computed from, by PyTorch's re-parametrisations."""
+
+
+def _refuse_rewritten(arrays: Mapping[str, np.ndarray]) -> None:
+    for name in arrays:
+        stem = next((name.removesuffix(e) for e in REWRITTEN if name.endswith(e)), None)
+        if stem is not None and any(part in stem for part in PARTS):
+            raise InputError(
+                f"{name}: this weight is computed from others before each use (dropped, "
+                "normalised or pruned), and what stands beside it may be stale; in "
+                "PyTorch, write the weight itself into the layer first"
+            )
 
 
 def _torch_name(path: str) -> str:
@@ -166,12 +202,30 @@ def _torch_name(path: str) -> str:
 def _only_prefix(arrays: Mapping[str, np.ndarray]) -> str:
     prefixes = [name.removesuffix(FIRST) for name in arrays if name.endswith(FIRST)]
     if len(prefixes) != 1:
-        found = ", ".join(repr(prefix) for prefix in prefixes) or "none"
-        raise InputError(
-            f"expected one layer with {FIRST}, found prefixes: {_cut(found)}; "
-            "choose one with --prefix"
-        )
+        raise InputError(_no_layer(arrays, prefixes))
     return prefixes[0]
+
+
+def _no_layer(arrays: Mapping[str, np.ndarray], prefixes: list[str]) -> str:
+    """What is wrong with a file that has no single layer, and what to do."""
+    if prefixes:
+        found = ", ".join(map(repr, prefixes))
+        return (
+            f"expected one layer with {FIRST}, found prefixes: {_cut(found)}; choose "
+            "one with --prefix"
+        )
+    names = _cut(", ".join(arrays)) or "nothing"
+    cell = FIRST.removesuffix("_l0")
+    if any(name.split(".")[-1] == cell for name in arrays):
+        return (
+            f"there is a cell ({cell}) and no layer ({FIRST}); a cell's weights go "
+            "through rnnjax.from_torch(rnnjax.LSTMCell(features), state_dict)"
+        )
+    return (
+        f"there is no recurrent layer ({FIRST}) among {names}; the weights of a lesson's "
+        "model go through rnnjax.from_torch(train.recipes.build_model(recipe, model), "
+        "state_dict)"
+    )
 
 
 def _or_input_error(function, stack, arrays):
@@ -215,6 +269,14 @@ def read(path: Path) -> dict[str, np.ndarray]:
                         f"{', '.join(FLOATS)}"
                     )
     except SafetensorError as error:
+        with path.open("rb") as opened:
+            begins = opened.read(4)
+        if begins.startswith((b"PK\x03\x04", b"\x80\x02")):
+            raise InputError(
+                f"{path} is a file of torch.save, not of safetensors; in PyTorch: "
+                "safetensors.torch.save_file(torch.load(path, weights_only=True), "
+                "'model.safetensors')"
+            ) from None
         raise InputError(f"{path} is no safetensors file: {error}") from error
     return arrays
 
@@ -243,10 +305,13 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def main(config: Config) -> None:
     """Read, say what is there, and write the other form."""
-    what, other = convert(read(config.source), config.prefix)
+    what, other, left_out = convert(read(config.source), config.prefix)
     print(what)
     for name, array in other.items():
         print(f"  {name} {array.shape}")
+    if left_out:
+        parts = ", ".join(f"{name} {shape}" for name, shape in left_out.items())
+        print(f"left out: {printable(_cut(parts))}")
     if config.target is not None:
         write(config.target, other)
         print(f"written: {printable(str(config.target))}")

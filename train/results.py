@@ -21,7 +21,7 @@ from train.datasets import FOUND
 from train.runs.directory import read_json
 
 
-class Row(NamedTuple):
+class Training(NamedTuple):
     """One command of the table.
 
     Attributes:
@@ -36,22 +36,26 @@ class Row(NamedTuple):
 ACCURACY = "test_accuracy"
 
 ROWS = {
-    "best": Row(
+    "best": Training(
         "train.names",
         {ACCURACY: "", "leak_free_test_accuracy": "no test name is in training"},
     ),
-    "practical": Row(
+    "practical": Training(
         "train.names --recipe practical --model linear", {ACCURACY: "lesson 000"}
     ),
-    "workshop": Row(
+    "workshop": Training(
         "train.names --recipe workshop --model attention", {ACCURACY: "lesson 001"}
     ),
-    "blog-gru": Row("train.names --recipe blog --model gru", {ACCURACY: "lesson 003"}),
-    "blog-rnn": Row("train.names --recipe blog --model rnn", {ACCURACY: "lesson 003"}),
-    "binary": Row(
+    "blog-gru": Training(
+        "train.names --recipe blog --model gru", {ACCURACY: "lesson 003"}
+    ),
+    "blog-rnn": Training(
+        "train.names --recipe blog --model rnn", {ACCURACY: "lesson 003"}
+    ),
+    "binary": Training(
         "train.names --recipe binary --model linear", {ACCURACY: "lesson 004"}
     ),
-    "shakespeare": Row("train.charlm --minutes 3", {"val_nats_per_char": ""}),
+    "shakespeare": Training("train.charlm --minutes 3", {"val_nats_per_char": ""}),
 }
 
 
@@ -112,7 +116,7 @@ def run_program(words: Sequence[str]) -> int:
         return child.wait()  # Ctrl-C has reached it too, and it is saving.
 
 
-def line(row: Row, figure: str, summaries: Sequence[Mapping[str, Any]]) -> str:
+def line(row: Training, figure: str, summaries: Sequence[Mapping[str, Any]]) -> str:
     """A line of the table, in Markdown.
 
     Args:

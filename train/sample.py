@@ -27,10 +27,10 @@ from train.likelihood import likelihood, num_streams_for
 from train.runs.directory import device_line, open_trained
 from train.trained import Writer, encode, load_writer
 
-PIECE = 16
+TOKENS_AT_ONCE = 16
 """Characters that appear at once on a terminal."""
 
-STOP_PIECE = 128
+TOKENS_WHEN_STOPPING = 128
 """Characters between looks for the stop string where nobody watches."""
 
 
@@ -67,12 +67,12 @@ class Drawing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Output(Quiet):
+class Printing(Quiet):
     """What is said beside the text, to the standard error."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Output, Drawing, Text):
+class Config(Printing, Drawing, Text):
     """Draw text from a trained run."""
 
     def __post_init__(self):
@@ -170,7 +170,7 @@ def write(writer: Writer, config: Config, show: Callable[[str], None]) -> None:
     live = config.samples == 1 and sys.stdout.isatty()
     size = config.length
     if live or config.stop is not None:
-        size = min(size, PIECE if live else STOP_PIECE)
+        size = min(size, TOKENS_AT_ONCE if live else TOKENS_WHEN_STOPPING)
 
     began = time.perf_counter()
     batch = jnp.asarray(np.tile(tokens, (config.samples, 1)))

@@ -11,7 +11,7 @@ from rnnjax.random.mcg31 import mcg31_bernoulli
 from rnnjax.random.processor import Processor, this_processor
 from rnnjax.random.rounding import fused_multiply_add
 
-PIECE = 2**15
+NUMBERS_AT_ONCE = 2**15
 """Numbers to draw at once, so that what is computed from them stays in the cache."""
 
 WIDE = 2**28
@@ -417,8 +417,8 @@ def as_shape(shape: Shape) -> tuple[int, ...]:
 
 def pieces(n: int) -> Iterator[slice]:
     """Slices of ``n`` numbers that fit a processor's cache."""
-    for start in range(0, n, PIECE):
-        yield slice(start, min(start + PIECE, n))
+    for start in range(0, n, NUMBERS_AT_ONCE):
+        yield slice(start, min(start + NUMBERS_AT_ONCE, n))
 
 
 def from_memory(

@@ -28,7 +28,7 @@ VOCAB = 65
 LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz"))
 
 
-class Point(NamedTuple):
+class Cost(NamedTuple):
     """What a size cost.
 
     Attributes:
@@ -55,7 +55,7 @@ class Axis(NamedTuple):
 
     title: str
     what: str
-    points: Sequence[Point]
+    points: Sequence[Cost]
 
 
 def measure(repeats: int, quick: bool, say: Callable[[str], object]) -> list[Axis]:
@@ -106,7 +106,7 @@ def measure(repeats: int, quick: bool, say: Callable[[str], object]) -> list[Axi
 
 def layer_points(
     shapes: dict[int, tuple[int, int, int]], repeats: int
-) -> Sequence[Point]:
+) -> Sequence[Cost]:
     """Time an LSTM's gradient at several sizes, by turns.
 
     Args:
@@ -140,27 +140,27 @@ def layer_points(
         assert memory is not None  # of CPU, GPU and TPU it is known
         median = spread(seconds[str(size)]).median
         memory_bytes = memory.temp_size_in_bytes
-        points.append(Point(size, chars, median / chars, memory_bytes))
+        points.append(Cost(size, chars, median / chars, memory_bytes))
     return points
 
 
-def names_point(num_names: int, directory: Path) -> Point:
+def names_point(num_names: int, directory: Path) -> Cost:
     """Train an epoch on so many names."""
     chars = write_names(directory / "names", num_names)
     flags = "--recipe practical --model gru --batch-size 64 --epochs 1 --data names"
     summary, memory = run_program("train.names", flags.split(), directory)
     # The recipe trains on three quarters of the names.
-    return Point(num_names, chars, summary["train_seconds"] / (0.75 * chars), memory)
+    return Cost(num_names, chars, summary["train_seconds"] / (0.75 * chars), memory)
 
 
-def text_point(num_bytes: int, directory: Path) -> Point:
+def text_point(num_bytes: int, directory: Path) -> Cost:
     """Train for some seconds on a text of so many bytes."""
     write_text(directory / "text.txt", num_bytes)
     flags = "--text text.txt --hidden-size 128 --minutes 0.2"
     summary, memory = run_program("train.charlm", flags.split(), directory)
     config = json.loads((directory / "run" / "config.json").read_text())["settings"]
     chars = summary["steps"] * config["batch_size"] * config["window"]
-    return Point(num_bytes, chars, summary["train_seconds"] / chars, memory)
+    return Cost(num_bytes, chars, summary["train_seconds"] / chars, memory)
 
 
 def run_program(

@@ -145,7 +145,7 @@ def check_same(
     return float(difference[worst])
 
 
-def product_flops(
+def best_flop_rate(
     shape: tuple[int, int, int], repeats: int = 3, clock: Clock = time.perf_counter
 ) -> float:
     """The most float32 operations a second in a product of two matrices.

@@ -17,7 +17,7 @@ from train.runs.files import replacing, write_text
 LARGE = 64 * 2**20
 """Bytes; a larger text is read piece by piece, and its tokens stay in a file."""
 
-PIECE = 2**22
+CHARACTERS_AT_ONCE = 2**22
 """Characters that are read at once from a large text."""
 
 
@@ -69,7 +69,7 @@ def read_text(
 def _pieces(path: Path) -> Iterator[str]:
     with path.open(encoding="utf-8-sig") as file:
         try:
-            while piece := file.read(PIECE):
+            while piece := file.read(CHARACTERS_AT_ONCE):
                 yield piece
         except UnicodeDecodeError as error:
             raise InputError(f"{path} is not UTF-8: {error.reason}") from None

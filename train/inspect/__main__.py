@@ -64,20 +64,15 @@ class Config:
     """Print one JSON object a run, with the figures of every step."""
 
     def __post_init__(self):
-        if self.text is None and len(self.run) > 1:
-            # A list of runs takes all that follows, the text included.
-            *runs, text = self.run
-            if not _is_run(text):
-                object.__setattr__(self, "run", tuple(runs))
-                object.__setattr__(self, "text", str(text))
-        if not self.run or self.text is None:
+        runs, text = self.asked()
+        if not runs or text is None:
             raise InputError(
                 "expected --run, one run directory or more, and after it a name or a "
                 "text"
             )
-        if len(set(self.run)) < len(self.run):
+        if len(set(runs)) < len(runs):
             raise InputError("--run names a directory twice; expected different runs")
-        if self.neurons and len(self.run) > 1:
+        if self.neurons and len(runs) > 1:
             raise InputError("--neurons is for one run; several share a picture")
         if self.neurons and self.out.suffix == ".png":
             raise InputError(
@@ -88,6 +83,12 @@ class Config:
             raise InputError(
                 f"--out is {self.out}, a file; expected a directory, or a file NAME.png"
             )
+
+    def asked(self) -> tuple[tuple[Path, ...], str | None]:
+        """The runs and the text: a list of runs takes all that follows, text included."""
+        if self.text is None and len(self.run) > 1 and not _is_run(self.run[-1]):
+            return self.run[:-1], str(self.run[-1])
+        return self.run, self.text
 
 
 def _is_run(path: Path) -> bool:
@@ -348,12 +349,13 @@ def record(inspection: Inspection, pictures: Sequence[Path]) -> dict[str, Any]:
 
 def main(config: Config) -> None:
     """Read, draw, and say what was found."""
-    assert config.text is not None
-    inspections = [inspect(path, config.text) for path in config.run]
+    runs, text = config.asked()
+    assert text is not None
+    inspections = [inspect(path, text) for path in runs]
     if len({inspection.run for inspection in inspections}) < len(inspections):
         inspections = [
             inspection._replace(run=str(path))
-            for inspection, path in zip(inspections, config.run, strict=True)
+            for inspection, path in zip(inspections, runs, strict=True)
         ]
     check(inspections, config)
     several = len(inspections) > 1

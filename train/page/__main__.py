@@ -92,7 +92,7 @@ class Trained(NamedTuple):
     knows: dict[str, Any]
 
 
-def load_names(directory: RunDirectory) -> Trained:
+def classifier_of(directory: RunDirectory) -> Trained:
     """A run of train.names, for names.js."""
     classifier = trained.load_classifier(directory)
     arrays = to_torch(classifier.model, classifier.params)
@@ -109,7 +109,7 @@ def load_names(directory: RunDirectory) -> Trained:
     return Trained(classifier.model, arrays, knows)
 
 
-def load_charlm(directory: RunDirectory) -> Trained:
+def writer_of(directory: RunDirectory) -> Trained:
     """A run of train.charlm, for text.js."""
     writer = trained.load_writer(directory)
     arrays = to_torch(writer.model, writer.params)
@@ -117,7 +117,7 @@ def load_charlm(directory: RunDirectory) -> Trained:
     return Trained(writer.model, arrays, knows)
 
 
-LOADERS = {"names": load_names, "charlm": load_charlm}
+LOADERS = {"names": classifier_of, "charlm": writer_of}
 
 
 def tab_of(directory: RunDirectory, title: str, precision: Precision) -> dict[str, Any]:

@@ -56,7 +56,7 @@ WORDS = {
 }
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """A row of a table that has a column for each run.
 
     Attributes:
@@ -70,7 +70,7 @@ class Row(NamedTuple):
     differs: bool
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """A place of a confusion matrix.
 
     Attributes:
@@ -96,7 +96,7 @@ class Matrix(NamedTuple):
     """
 
     languages: list[str]
-    rows: list[list[Cell]]
+    rows: list[list[TableCell]]
     num_left_out: int
 
 
@@ -214,7 +214,7 @@ def over_seeds(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return [(words, f"{100 * mean:.2f} % ± {100 * std:.2f}")]
 
 
-def table(parts: Sequence[dict[str, Any]], first: Sequence[str] = ()) -> list[Row]:
+def table(parts: Sequence[dict[str, Any]], first: Sequence[str] = ()) -> list[TableRow]:
     """The entries of some dicts side by side.
 
     Args:
@@ -230,16 +230,16 @@ def table(parts: Sequence[dict[str, Any]], first: Sequence[str] = ()) -> list[Ro
         if all(part.get(name) is None for part in parts):
             continue
         values = [shown(name, part.get(name)) for part in parts]
-        rows.append(Row(word(name), values, len(set(values)) > 1))
+        rows.append(TableRow(word(name), values, len(set(values)) > 1))
     return rows
 
 
-def f1_table(runs: Sequence[FinishedRun]) -> list[Row]:
+def f1_table(runs: Sequence[FinishedRun]) -> list[TableRow]:
     """The F1 of every language in every run."""
     scores = [{each.language: each.f1 for each in run_.languages} for run_ in runs]
     names = dict.fromkeys(name for each in scores for name in each)
     return [
-        Row(
+        TableRow(
             name,
             [f"{each[name]:.3f}" if name in each else "–" for each in scores],
             False,
@@ -265,7 +265,7 @@ def matrix_of(run_: FinishedRun) -> Matrix | None:
             words = (
                 f"{languages[i]} {what}: {count:,} of {total:,} ({100 * share:.1f} %)"
             )
-            row.append(Cell(count, round(share, 3), bool(i == j), words))
+            row.append(TableCell(count, round(share, 3), bool(i == j), words))
         rows.append(row)
     return Matrix([languages[i] for i in most], rows, len(languages) - len(most))
 

@@ -345,7 +345,7 @@ def measure(row: Row, options: Options) -> dict[str, Any]:
         timers = {name: measuring.stopwatch(run, 0.2) for name, run in runs.items()}
     seconds = measuring.interleave(timers, rounds)
     amounts = [work.amount(round_) for round_ in range(1, rounds + 1)]
-    peak = max(measuring.product_flops(s) for s in {measuring.SQUARE, row.product})
+    peak = max(measuring.best_flop_rate(s) for s in {measuring.SQUARE, row.product})
     return {
         "contestants": {
             name: figures(seconds[name], seconds[OURS], amounts, peak)
@@ -404,5 +404,5 @@ def measure_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions,
-        "peak_flops": measuring.product_flops(measuring.SQUARE),
+        "peak_flops": measuring.best_flop_rate(measuring.SQUARE),
     }

@@ -205,7 +205,7 @@ def figures(program: Program, dtype: Dtype, layout: Layout) -> dict[str, Any]:
         + memory.temp_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
         "code_bytes": memory.generated_code_size_in_bytes,
-        "product_flops": product_flops(traced[0].jaxpr.jaxpr),
+        "product_flops": count_flops(traced[0].jaxpr.jaxpr),
         "compilers_flops": cost["flops"],
         # Below zero where it has none for some part; every loop counts once.
         "compilers_seconds": max(cost.get("optimal_seconds", 0), 0) or None,
@@ -242,7 +242,7 @@ def _sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(size for size in shape if size > 1))
 
 
-def product_flops(jaxpr: Jaxpr) -> int:
+def count_flops(jaxpr: Jaxpr) -> int:
     """Operations of a program's matrix products, every step of its loops counted.
 
     A loop whose turns depend on the input, that of the updates, counts once; of the
@@ -251,13 +251,13 @@ def product_flops(jaxpr: Jaxpr) -> int:
     Example:
         >>> def power(x):
         ...     return jax.lax.scan(lambda y, _: (y @ x, None), x, length=5)[0]
-        >>> product_flops(jax.make_jaxpr(power)(np.ones((2, 2))).jaxpr)
+        >>> count_flops(jax.make_jaxpr(power)(np.ones((2, 2))).jaxpr)
         80
     """
     total = 0
     for equation in jaxpr.eqns:
         inner = [
-            product_flops(each.jaxpr if isinstance(each, ClosedJaxpr) else each)
+            count_flops(each.jaxpr if isinstance(each, ClosedJaxpr) else each)
             for each in jax.tree.leaves(list(equation.params.values()))
             if isinstance(each, ClosedJaxpr | Jaxpr)
         ]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.sampling import Choice, Point, generate, sample_keys
+from rnnjax.sampling import Choice, Drawn, generate, sample_keys
 from rnnjax.truncated import zero_carry
 from train.charlm import settings as charlm_config
 from train.charlm import task as charlm_task
@@ -247,7 +247,7 @@ def generation(
         params = jax.eval_shape(lambda: charlm_training.start(task).state.params)
         params = shaped(params, here)
         point = jax.eval_shape(
-            lambda: Point(
+            lambda: Drawn(
                 zero_carry(model, (samples,)),
                 jnp.zeros((samples, VOCAB)),
                 jnp.array(0),
