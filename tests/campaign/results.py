@@ -156,10 +156,9 @@ def _section(title: str, found: Outcome) -> str:
 INTRODUCTION = """\
 # Reliability
 
-What happens to a training when its process is killed, its disk is full, its files rot
-or its input is nonsense. Each line below is a count of cases that were tried, not an
-opinion; a case passes only if nothing was lost and nothing went wrong in silence.
-Python writes this page:
+What happens when a training process is killed, its disk is full, its files are damaged or
+its input is nonsense? Each row below counts cases that were tried. A case passes only if
+nothing was lost and every fault was reported. This page is written by:
 
 ```sh
 pip install -e ".[test]"
@@ -167,9 +166,9 @@ python -m tests.campaign --out RELIABILITY.md              # an hour, on 2 cores
 python -m tests.campaign --out RELIABILITY.md --only kills flips
 ```
 
-The last column is what the libraries do that the checkpoints are made of, in the same
-tests, without what rnnjax adds: a SHA-256 for each file and for the parameters, a check
-of names, shapes and types, and the step before when the newest one is bad.
+The last column shows the same tests with only the libraries that checkpoints are built on.
+rnnjax adds to them a SHA-256 for each file and for the parameters, a check of names, shapes
+and types, and a fall-back to the previous step when the newest is damaged.
 """
 
 
