@@ -616,7 +616,7 @@ def test_flags(tmp_path):
     run.mkdir()
     (run / "config.json").touch()
     parsed = inspect.Config((run, Path("Rossi")))
-    assert parsed.run == (run,) and parsed.text == "Rossi"
+    assert parsed.asked() == ((run,), "Rossi")
     assert inspect.Config((run, Path("a" * 500))).asked() == ((run,), "a" * 500)
     file = tmp_path / "file"
     file.touch()

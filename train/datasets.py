@@ -7,6 +7,7 @@ try to fetch it, then the bundled sample. Which one it was is said in a `note`.
 import functools
 import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -106,8 +107,8 @@ def load_names(directory: Path) -> NamesData:
     # macOS leaves ._Arabic.txt beside Arabic.txt: not text, and not meant.
     files = {
         path.stem: path
-        for path in directory.glob("*.txt")
-        if not path.name.startswith(".")
+        for path in directory.iterdir()
+        if path.suffix.lower() == ".txt" and not path.name.startswith(".")
     }
     if not 2 <= len(files) <= MAX_LANGUAGES:
         raise InputError(
@@ -176,7 +177,7 @@ def load_text(path: Path) -> TextData:
             longer than 1 GiB.
         OSError: It cannot be read.
     """
-    text = _decode(fetch.read_limited(path, MAX_TEXT), path)
+    text = composed(_decode(fetch.read_limited(path, MAX_TEXT), path))
     if not text.strip():
         raise InputError(f"{path} is empty; expected a text to learn from")
     return TextData(text, str(path), f"{len(text):,} characters ({_shown(path)})")
@@ -211,7 +212,7 @@ def _try_to_fetch(what: str, path: Path) -> str:
 
 
 def _read_names(path: Path) -> list[str]:
-    text = _decode(fetch.read_limited(path, MAX_NAMES_FILE), path)
+    text = composed(_decode(fetch.read_limited(path, MAX_NAMES_FILE), path))
     names = []
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > MAX_NAME:
@@ -229,6 +230,19 @@ def _read_names(path: Path) -> list[str]:
     if not names:
         raise InputError(f"{path} has no names; expected one a line, or no such file")
     return names
+
+
+def composed(text: str) -> str:
+    """A text in one form of Unicode's (NFC): what looks the same is the same.
+
+    A letter and its accent may come as one sign or as two; file systems and programs
+    differ in which. Wherever text enters it becomes one.
+
+    Example:
+        >>> len("u\u0308"), len(composed("u\u0308"))
+        (2, 1)
+    """
+    return unicodedata.normalize("NFC", text)
 
 
 def _decode(content: bytes, path: Path) -> str:

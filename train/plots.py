@@ -1,10 +1,13 @@
 """Pictures of a run, as PNG files."""
 
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.text import Text
 
 from train.runs.files import write_bytes
 
@@ -39,11 +42,36 @@ def curves(
 def save(figure: Figure, path: Path) -> None:
     """Write a picture whole or not at all.
 
+    Its texts may be anyone's: a ``$`` in them is no formula, and a letter that the font
+    lacks is drawn as a box, without a warning for each.
+
     Args:
         figure: The picture.
         path: The PNG file.
     """
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        if "\n" not in text.get_text():
+            text.set_text(legible(text.get_text(), text.get_fontname()))
     buffer = io.BytesIO()
     options = {"compress_level": 1}
     figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs=options)
     write_bytes(path, buffer.getvalue())
+
+
+def legible(text: str, font: str = "DejaVu Sans") -> str:
+    """A text without what cannot be drawn, for the font has no letter for it.
+
+    Example:
+        >>> legible("Kün \x1b中")
+        'Kün □□'
+    """
+    glyphs = _font(font)
+    return "".join(
+        c if c.isprintable() and glyphs.get_char_index(ord(c)) else "□" for c in text
+    )
+
+
+@functools.cache
+def _font(name):
+    return get_font(findfont(name))

@@ -100,11 +100,13 @@ class Config(Printing, Drawing, Text):
 
 
 def read_prompt(prompt: str) -> str:
-    """The prompt, from its file if it is one.
+    """The prompt, from its file if it is one; ``@@`` begins a text with ``@``.
 
     Raises:
         InputError: If it is empty, or there is no such file.
     """
+    if prompt.startswith("@@"):
+        return prompt[1:]
     if prompt.startswith("@"):
         return load_text(Path(prompt[1:])).text
     if not prompt:
@@ -166,6 +168,9 @@ def write(writer: Writer, config: Config, show: Callable[[str], None]) -> None:
         show: Takes text as it comes.
     """
     prompt = read_prompt(config.prompt)
+    if config.prompt == Config.prompt and not writer.codec.spell(prompt)[0]:
+        # The text had no line break: as at the end of its training, its first sign.
+        prompt = (writer.codec.alphabet or prompt)[0]
     tokens = encode(prompt, "the prompt", writer).astype(np.int32)
     live = config.samples == 1 and sys.stdout.isatty()
     size = config.length

@@ -12,6 +12,7 @@ from rnnjax import from_torch
 from rnnjax.text import Vocabulary, to_alphabet, transliterate
 from train.cli import InputError, note, printable
 from train.codec import Codec, codec_from
+from train.datasets import composed
 from train.forward import Attention, CarryKind, logits_and_attention
 from train.recipes import build_model, carry_of
 from train.runs.directory import RunDirectory
@@ -159,7 +160,7 @@ def spell(name: str, classifier: Classifier) -> str:
         InputError: If nothing is left, or too much.
     """
     alphabet = classifier.vocabulary.characters
-    text = " ".join(name.split())
+    text = composed(" ".join(name.split()))
     if not text:
         raise InputError("the name is empty; expected at least one letter")
     if len(text) > MAX_CHARACTERS:
@@ -216,7 +217,7 @@ def encode(text: str, what: str, writer: Writer) -> np.ndarray:
     Raises:
         InputError: If the model knows none of the characters.
     """
-    known, unknown = writer.codec.spell(text)
+    known, unknown = writer.codec.spell(composed(text))
     if unknown:
         plural = "" if len(unknown) == 1 else "s"
         note(

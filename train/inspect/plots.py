@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 
-from train.plots import COLOURS, DPI, save
+from train.plots import COLOURS, DPI, legible, save
 
 MOST_COLUMNS = 100
 """Steps that a picture can name by their characters."""
@@ -44,24 +43,6 @@ def sign(character: str) -> str:
         'a␣b↵□'
     """
     return legible(_SIGNS.get(character, character), _FONT) or "□"
-
-
-def legible(text: str, font: str = "DejaVu Sans") -> str:
-    """A text without what cannot be drawn, for the font has no letter for it.
-
-    Example:
-        >>> legible("Kün \x1b中")
-        'Kün □□'
-    """
-    glyphs = _font(font)
-    return "".join(
-        c if c.isprintable() and glyphs.get_char_index(ord(c)) else "□" for c in text
-    )
-
-
-@functools.cache
-def _font(name):
-    return get_font(findfont(name))
 
 
 def gates(
@@ -139,8 +120,7 @@ def gradients(
         axes.set_ylim(min(smallest / 1.5, largest / 100), largest * 1.5)
     axes.set_ylabel("norm of the gradient")
     axes.grid(alpha=0.3)
-    for text in axes.legend().get_texts():
-        text.set_parse_math(False)
+    axes.legend()
     _name_steps(axes, labels)
     _head(figure, title)
     save(figure, path)

@@ -176,21 +176,53 @@ def compare(config: Config, data: NamesData, path: Path, stop: Interruption) -> 
     )
     write_json(path / "comparison.json", summaries)
     page = write_report(path)
+    spread = config.seeds > 1
+
+    def figure(summary: dict[str, Any], name: str) -> tuple[float, float]:
+        """The mean over the seeds and its deviation; of one seed the figure and 0."""
+        if not spread:
+            return summary[name], 0.0
+        return summary[f"{name}_mean"], summary[f"{name}_std"]
+
+    head = f"mean of {config.seeds} seeds ± deviation" if spread else "one seed"
     lines = [
-        "model      parameters  train loss  test loss  accuracy  macro-F1  seconds"
+        head,
+        f"{'model':<10} {'parameters':>10}  {'train loss':>10}  {'test loss':>15}  "
+        + f"{'accuracy':>14}  {'macro-F1':>15}  {'seconds':>7}",
     ]
     for name, summary in summaries.items():
-        accuracy = summary.get("test_accuracy_mean", summary["test_accuracy"])
+        shown = [
+            f"{mean:.4f}" + (f" ± {deviation:.4f}" if spread else "")
+            for mean, deviation in (
+                figure(summary, "test_loss"),
+                figure(summary, "test_macro_f1"),
+            )
+        ]
+        mean, deviation = figure(summary, "test_accuracy")
+        accuracy = f"{100 * mean:.2f}" + (f" ± {100 * deviation:.2f}" * spread) + " %"
         lines.append(
             f"{name:<10} {summary['num_params']:>10,}  {curves[name][1][-1]:10.4f}  "
-            f"{summary['test_loss']:9.4f}  {100 * accuracy:6.2f} %  "
-            f"{summary['test_macro_f1']:8.3f}  {summary['train_seconds']:7.1f}"
+            f"{shown[0]:>15}  {accuracy:>14}  {shown[1]:>15}  "
+            f"{summary['train_seconds']:7.1f}"
         )
-    winner = max(summaries, key=lambda name: summaries[name]["test_accuracy"])
+    ranked = sorted(
+        summaries, key=lambda name: -figure(summaries[name], "test_accuracy")[0]
+    )
+    winner = ranked[0]
+    verdict = f"best on the test names: {winner}"
+    if spread and len(ranked) > 1:
+        (first, deviation), (second, other) = (
+            figure(summaries[name], "test_accuracy") for name in ranked[:2]
+        )
+        if first - second <= max(deviation, other):
+            verdict = (
+                f"no clear winner: {winner} is ahead of {ranked[1]} by less than one "
+                "deviation"
+            )
     print()
     with results(summaries):
         print("\n".join(lines))
-        print(f"\nbest on the test names: {winner}")
+        print(f"\n{verdict}")
         print(f"all of them side by side: {printable(str(page))}")
         print(command("train.predict", "--run", path / winner, "NAME"))
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from train.forward import Attention
 from train.names.evaluate import Report
-from train.plots import COLOURS, save
+from train.plots import COLOURS, legible, save
 
 
 def confusion(path: Path, figures: Report, languages: Sequence[str]) -> None:
@@ -21,12 +21,13 @@ def confusion(path: Path, figures: Report, languages: Sequence[str]) -> None:
     """
     counts = figures.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 2.8 + 0.42 * len(languages)
     # Fixed margins: fitting them to so many numbers takes a second.
+    margin = margin_for(languages)
+    size = 1.5 + margin + 0.42 * len(languages)
     figure = Figure(figsize=(size + 1.4, size))
     axes = figure.subplots()
     figure.subplots_adjust(
-        left=1.3 / (size + 1.4), right=0.95, bottom=1.3 / size, top=0.98
+        left=margin / (size + 1.4), right=0.95, bottom=margin / size, top=0.98
     )
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = range(len(languages))
@@ -92,16 +93,17 @@ def distributions(
         probs: ``(names, classes)``.
         languages: Names of the classes.
     """
-    width, height = 1.6 + 1.9 * len(names), 1.6 + 0.22 * len(languages)
+    margin = margin_for(languages)
+    width, height = 0.4 + margin + 1.9 * len(names), 1.6 + 0.22 * len(languages)
     figure = Figure(figsize=(width, height))
     all_axes = figure.subplots(1, len(names), sharey=True, squeeze=False)
     figure.subplots_adjust(
-        left=1.2 / width, right=0.98, bottom=0.6 / height, top=1 - 0.9 / height
+        left=margin / width, right=0.98, bottom=0.6 / height, top=1 - 0.9 / height
     )
     for axes, name, label, row in zip(all_axes[0], names, labels, probs, strict=True):
         colours = [COLOURS[1] if lang == label else COLOURS[0] for lang in languages]
         axes.barh(range(len(languages)), row, color=colours)
-        axes.set_title(f"{name}\n({label})", fontsize=10)
+        axes.set_title(f"{legible(name)}\n({legible(label)})", fontsize=10)
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.5], ["0", "0.5"])
         axes.set_xlabel("probability")
@@ -109,3 +111,8 @@ def distributions(
     all_axes[0][0].invert_yaxis()
     figure.suptitle("the right answer in orange", fontsize=9)
     save(figure, path)
+
+
+def margin_for(languages: Sequence[str]) -> float:
+    """Inches that the longest name of a class takes beside its axis."""
+    return max(1.3, 0.5 + 0.085 * max(map(len, languages)))

@@ -1,5 +1,6 @@
 """The names as each lesson cleans and divides them."""
 
+import functools
 import string
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnjax.text import LETTERS_57, LETTERS_59, to_alphabet, transliterate
-from train.cli import InputError
+from train.cli import InputError, printable
 from train.datasets import NamesData
 
 
@@ -57,7 +58,9 @@ def practical(data: NamesData, rng: np.random.Generator) -> Split:
         for part, chosen in zip(parts, cut, strict=True):
             part.append(chosen)
     train, validation, test = (examples.at(np.concatenate(part)) for part in parts)
-    return Split(LETTERS_57, data.languages, train, validation, test)
+    # With fewer than ten names of every language a tenth of them is none.
+    some = validation if len(validation.names) else None
+    return Split(LETTERS_57, data.languages, train, some, test)
 
 
 PRUNED = 50
@@ -186,7 +189,18 @@ def _clean(data: NamesData, normalise: Callable[[str], str]) -> Examples:
                 f"{data.directory}/{language}.txt has no name that this recipe can "
                 "spell; expected names in Latin script"
             )
+    if not left.all():
+        first = printable(data.names[int(np.argmin(left))])
+        _say_once(
+            f"left out {np.sum(~left):,} of {len(left):,} names that this recipe cannot "
+            f"spell, the first {first!r} ({data.languages[data.labels[np.argmin(left)]]})"
+        )
     return Examples(names[left], data.labels[left])
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    print(message)
 
 
 def _stratified(labels, share, rng) -> np.ndarray:

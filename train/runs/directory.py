@@ -231,7 +231,8 @@ class RunDirectory:
             ValueError,
         ) as error:
             raise InputError(f"{path} is damaged: {error}; {remedy}") from None
-        if metadata.get("sha256") != self._digest(arrays):
+        digests = [self._digest(arrays, with_paths) for with_paths in (False, True)]
+        if metadata.get("sha256") not in digests:
             raise InputError(
                 f"{path} is damaged, or the config.json beside it is: the SHA-256 of "
                 f"both is another; {remedy}"
@@ -243,9 +244,11 @@ class RunDirectory:
                 )
         return arrays
 
-    def _digest(self, arrays: Mapping[str, np.ndarray]) -> str:
+    def _digest(
+        self, arrays: Mapping[str, np.ndarray], with_paths: bool = False
+    ) -> str:
         """SHA-256 of the configuration, and of names, types, shapes and numbers."""
-        config = json.dumps(lasting(self.config), sort_keys=True)
+        config = json.dumps(lasting(self.config, with_paths), sort_keys=True)
         digest = hashlib.sha256(config.encode())
         for name, array in sorted(arrays.items()):
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
@@ -253,10 +256,23 @@ class RunDirectory:
         return digest.hexdigest()
 
 
-def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration by full names, without what may be extended."""
+PATHS = ("config.data", "text.source")
+"""Where the data were; what they are, their SHA-256 beside it says."""
+
+
+def lasting(config: Mapping[str, Any], with_paths: bool = False) -> dict[str, Any]:
+    """A configuration by full names, without what may change when a run goes on.
+
+    Args:
+        config: The configuration.
+        with_paths: Whether where the data are counts, as in runs made before 0.2.
+    """
     flat = flatten_dict(config, sep=".")
-    return {n: value for n, value in flat.items() if n.split(".")[-1] not in LENGTHS}
+    return {
+        name: value
+        for name, value in flat.items()
+        if name.split(".")[-1] not in LENGTHS and (with_paths or name not in PATHS)
+    }
 
 
 def differing(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
