@@ -1,7 +1,7 @@
 """The updates of the cells, without their weights, and the derivative of each.
 
-Each takes the carry and what the cell's linear maps made of the input and of the hidden
-vector: their sum where only that counts, else both.
+Each takes the carry and the pre-activations, of the input and of the hidden vector: their
+sum where only that counts, else both.
 
 The derivatives are stated, not left to JAX, as a sum of tangents times numbers that the
 forward pass knows. Those numbers are what is kept of every step for the backward pass:
@@ -113,7 +113,16 @@ def activation_function(activation: Activation) -> Callable[[jax.Array], jax.Arr
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def elman(activation: Activation, h: jax.Array, gates: jax.Array) -> jax.Array:
-    """An Elman cell's: the activation of the sum of its two maps."""
+    """The update of an Elman cell: the activation of the sum of its pre-activations.
+
+    Args:
+        activation: A name or a function, see :func:`activation_function`.
+        h: ``(*batch, features)``, which counts only through ``gates``.
+        gates: ``(*batch, features)``, the sum of the two pre-activations.
+
+    Returns:
+        :math:`h'`, ``(*batch, features)``.
+    """
     return activation_function(activation)(gates)
 
 
@@ -126,19 +135,46 @@ def _elman_jvp(activation, primals, tangents):
 
 
 def sum_of_two(h: jax.Array, ih: jax.Array, hh: jax.Array) -> jax.Array:
-    """Lesson 004's: each map squashed for itself."""
+    """The update of lesson 004's cell: each pre-activation through a tanh of its own.
+
+    Args:
+        h: ``(*batch, features)``, which counts only through ``hh``.
+        ih: ``(*batch, features)``, the pre-activation of the input.
+        hh: ``(*batch, features)``, that of the hidden vector.
+
+    Returns:
+        :math:`h'`, ``(*batch, features)``.
+    """
     return jnp.tanh(ih) + jnp.tanh(hh)
 
 
 @jax.custom_jvp
 def gru(h: jax.Array, ih: jax.Array, hh: jax.Array) -> jax.Array:
-    """A GRU's, gates in the order r, z, n, with the reset after the product."""
+    """The update of a GRU, with the reset after the product, as in PyTorch.
+
+    Args:
+        h: ``(*batch, features)``.
+        ih: ``(*batch, 3 * features)``, the pre-activations of the input, in the order r,
+            z, n.
+        hh: ``(*batch, 3 * features)``, those of the hidden vector.
+
+    Returns:
+        :math:`h'`, ``(*batch, features)``.
+    """
     _, z, n = gru_gates(ih, hh)
     return (1 - z) * n + z * h
 
 
 def gru_gates(ih: jax.Array, hh: jax.Array) -> GRUGates:
-    """The gates of a GRU's step, of its two maps."""
+    """The gates of a GRU's step.
+
+    Args:
+        ih: ``(*batch, 3 * features)``, the pre-activations of the input.
+        hh: ``(*batch, 3 * features)``, those of the hidden vector.
+
+    Returns:
+        ``(*batch, features)`` each.
+    """
     ir, iz, in_ = jnp.split(ih, 3, axis=-1)
     hr, hz, hn = jnp.split(hh, 3, axis=-1)
     r = sigmoid(ir + hr)
@@ -167,14 +203,30 @@ def _gru_jvp(primals, tangents):
 
 @jax.custom_jvp
 def lstm(carry: LSTMCarry, gates: jax.Array) -> LSTMCarry:
-    """An LSTM's, of the sum of its two maps, gates in the order i, f, g, o."""
+    """The update of an LSTM.
+
+    Args:
+        carry: ``(*batch, features)`` each; its ``h`` counts only through ``gates``.
+        gates: ``(*batch, 4 * features)``, the sum of the two pre-activations, in the
+            order i, f, g, o.
+
+    Returns:
+        The carry after the step.
+    """
     i, f, g, o = lstm_gates(gates)
     c = f * carry.c + i * g
     return LSTMCarry(h=o * jnp.tanh(c), c=c)
 
 
 def lstm_gates(gates: jax.Array) -> LSTMGates:
-    """The gates of an LSTM's step, of the sum of its two maps."""
+    """The gates of an LSTM's step.
+
+    Args:
+        gates: ``(*batch, 4 * features)``, the sum of the two pre-activations.
+
+    Returns:
+        ``(*batch, features)`` each.
+    """
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     return LSTMGates(i=sigmoid(i), f=sigmoid(f), g=jnp.tanh(g), o=sigmoid(o))
 

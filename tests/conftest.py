@@ -18,8 +18,8 @@ CHEAP = (
     "--xla_cpu_use_fusion_emitters=false",
     "--xla_cpu_parallel_codegen_split_count=1",
 )
-MUCH_MEMORY = 700 * 2**20  # A fresh worker has 350 MiB, and a test needs up to 300.
-MORE_MEMORY = 150 * 2**20
+MUCH_MEMORY = 620 * 2**20  # A fresh worker has 350 MiB, and a test needs up to 300.
+MORE_MEMORY = 100 * 2**20
 PEAKS: list[int] = []  # MiB, of the workers that have ended.
 
 

@@ -11,7 +11,7 @@ import typing
 
 import tyro
 
-from train.cli import load_program, run
+from train.cli import flag, load_program, run
 
 PROGRAMS = (
     "bench",
@@ -82,7 +82,7 @@ def flags_of(config_type: type) -> dict[str, tuple[str, ...]]:
         if tyro.conf.Positional in getattr(of, "__metadata__", ()):
             continue
         literal = typing.get_origin(of) is typing.Literal
-        flags[f"--{name.replace('_', '-')}"] = typing.get_args(of) if literal else ()
+        flags[flag(name)] = typing.get_args(of) if literal else ()
     return flags
 
 

@@ -11,12 +11,12 @@ JavaScript of train/web, in float32 whatever they were trained in.
 import base64
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
+import jinja2
 import numpy as np
 
 from rnnjax import lessons as models
@@ -242,7 +242,7 @@ def page_of(directories: list[RunDirectory], precision: Precision) -> str:
         ),
     }
     template = (WEB / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+    return jinja2.Template(template, keep_trailing_newline=True).render(parts)
 
 
 def main(config: Config) -> None:
