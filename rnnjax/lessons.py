@@ -417,7 +417,8 @@ class OneHotLinear(nn.Module):
         assert bias is not None
         # Step t owns the rows from t * vocab_size on.
         first = jnp.arange(tokens.shape[-1]) * self.vocab_size
-        index = jnp.where(tokens < 0, -1, tokens + first)
+        known = (tokens >= 0) & (tokens < self.vocab_size)
+        index = jnp.where(known, tokens + first, -1)
         return rows(kernel, index).sum(axis=-2) + bias
 
 

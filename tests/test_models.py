@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.lessons import BidirectionalClassifier, DropoutClassifier
+from rnnjax.lessons import (
+    AllStatesClassifier,
+    BidirectionalClassifier,
+    DropoutClassifier,
+    JointClassifier,
+    MLPClassifier,
+)
 from tests.helpers import assert_close, random_params
 from train.recipes import build_model
 
@@ -141,3 +147,20 @@ def test_a_name_that_is_too_long():
         build_model("binary", "mlp").init(
             jax.random.key(0), np.zeros((2, 19), np.int32)
         )
+
+
+def test_a_token_outside_the_vocabulary_is_the_zero_vector():
+    """In every model, and in no model the row of another step."""
+    for model in (
+        MLPClassifier(5, 4, 3, max_length=6, mlp_size=7),
+        AllStatesClassifier(5, 4, 3, max_length=6, mlp_size=7),
+        JointClassifier(5, 4, 3),
+    ):
+        tokens = np.array([[3, 1, 4, 0]], np.int32)
+        params = {"params": random_params(model, tokens)}
+        outside = [
+            model.apply(params, np.where(tokens == 4, number, tokens))
+            for number in (-1, 5, 6, 300)
+        ]
+        for logits in outside[1:]:
+            np.testing.assert_allclose(logits, outside[0], rtol=1e-6)
