@@ -21,7 +21,7 @@ from train.datasets import FOUND
 from train.runs.directory import read_json
 
 
-class Training(NamedTuple):
+class ResultRow(NamedTuple):
     """One command of the table.
 
     Attributes:
@@ -36,26 +36,26 @@ class Training(NamedTuple):
 ACCURACY = "test_accuracy"
 
 ROWS = {
-    "best": Training(
+    "best": ResultRow(
         "train.names",
         {ACCURACY: "", "leak_free_test_accuracy": "no test name is in training"},
     ),
-    "practical": Training(
+    "practical": ResultRow(
         "train.names --recipe practical --model linear", {ACCURACY: "lesson 000"}
     ),
-    "workshop": Training(
+    "workshop": ResultRow(
         "train.names --recipe workshop --model attention", {ACCURACY: "lesson 001"}
     ),
-    "blog-gru": Training(
+    "blog-gru": ResultRow(
         "train.names --recipe blog --model gru", {ACCURACY: "lesson 003"}
     ),
-    "blog-rnn": Training(
+    "blog-rnn": ResultRow(
         "train.names --recipe blog --model rnn", {ACCURACY: "lesson 003"}
     ),
-    "binary": Training(
+    "binary": ResultRow(
         "train.names --recipe binary --model linear", {ACCURACY: "lesson 004"}
     ),
-    "shakespeare": Training("train.charlm --minutes 3", {"val_nats_per_char": ""}),
+    "shakespeare": ResultRow("train.charlm --minutes 3", {"val_nats_per_char": ""}),
 }
 
 
@@ -116,7 +116,7 @@ def run_program(words: Sequence[str]) -> int:
         return child.wait()  # Ctrl-C has reached it too, and it is saving.
 
 
-def line(row: Training, figure: str, summaries: Sequence[Mapping[str, Any]]) -> str:
+def line(row: ResultRow, figure: str, summaries: Sequence[Mapping[str, Any]]) -> str:
     """A line of the table, in Markdown.
 
     Args:
