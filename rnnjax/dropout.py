@@ -7,11 +7,15 @@ from typing import Any, Self
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnjax.arguments import check_call, check_rate
 
 LEVELS = 2**16
 """One random word of 32 bits decides on two numbers, with 16 bits for each."""
+
+MASKS, KEPT = "dropout_masks", "kept"
+"""The collection of masks that come from outside, and the name of each in its module."""
 
 WORDS_AT_ONCE = 2**19
 """Random words to draw at once on a CPU, whose caches have to hold them."""
@@ -26,19 +30,25 @@ class Dropout(nn.Module):
     rounded to a multiple of :math:`2^{-16}`, for which half as many are drawn, and it
     draws them piece by piece. A CPU then takes about a third of the time.
 
+    Masks can come from outside, in the collection :data:`MASKS`, as
+    :func:`rnnjax.random.dropout_masks` draws them: then no key is needed, and what is
+    kept is multiplied by ``float32(1) / float32(1 - rate)``, as in PyTorch.
+
     Attributes:
         rate: :math:`p`, from 0 to 1.
         broadcast_dims: Axes along which one random number is shared by all.
 
     Args:
         inputs: ``(*batch, features)``.
-        deterministic: True returns the inputs; False needs ``rngs={"dropout": key}``.
+        deterministic: True returns the inputs; False needs ``rngs={"dropout": key}``,
+            or a mask.
 
     Returns:
         An array like ``inputs``.
 
     Raises:
-        ValueError: If the rate is no probability.
+        ValueError: If the rate is no probability, or a mask has another shape than the
+            inputs.
 
     Example:
         >>> drop, ones = Dropout(0.25), jnp.ones((4, 100))
@@ -46,6 +56,12 @@ class Dropout(nn.Module):
         >>> ys = drop.apply({}, ones, deterministic=False, rngs=rngs)
         >>> sorted({round(float(y), 4) for y in ys.ravel()})
         [0.0, 1.3333]
+
+        With a mask, True where a number is kept:
+
+        >>> masks = {MASKS: {KEPT: jnp.array([[True, False, True]])}}
+        >>> drop.apply(masks, jnp.ones((1, 3)), deterministic=False).round(4).tolist()
+        [[1.3333001136779785, 0.0, 1.3333001136779785]]
 
     Source:
         Srivastava et al., 2014, "Dropout"; ``torch.nn.Dropout``.
@@ -63,6 +79,8 @@ class Dropout(nn.Module):
         super().__post_init__()
 
     def __call__(self, inputs: jax.Array, *, deterministic: bool) -> jax.Array:
+        if not deterministic and self.has_variable(MASKS, KEPT):
+            return self._masked(inputs, self.get_variable(MASKS, KEPT))
         dropped = round(self.rate * LEVELS)
         if deterministic or dropped == 0:
             return inputs
@@ -73,6 +91,17 @@ class Dropout(nn.Module):
             shape[axis] = 1
         kept = draw(self.make_rng("dropout"), tuple(shape)) >= dropped
         return jnp.where(kept, inputs / (1 - self.rate), 0)
+
+    def _masked(self, inputs: jax.Array, kept: jax.Array) -> jax.Array:
+        if kept.shape != inputs.shape:
+            raise ValueError(
+                f"the mask of {'/'.join(self.path)} has shape {kept.shape}; expected "
+                f"{inputs.shape}, that of what is dropped from"
+            )
+        if self.rate == 1:
+            return jnp.zeros_like(inputs)
+        scale = np.float32(1) / np.float32(1 - self.rate)
+        return jnp.where(kept, inputs * scale, 0)
 
 
 def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

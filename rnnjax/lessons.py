@@ -23,7 +23,7 @@ from rnnjax.equations import Activation, Carry, hidden
 from rnnjax.linear import Linear, torch_uniform
 from rnnjax.loops import Backend
 from rnnjax.masks import length_mask
-from rnnjax.random.dropout_masks import TIME_BY_TIME, dropout_masks
+from rnnjax.random.dropout_masks import TIME_BY_TIME, dropout_masks, numbered
 from rnnjax.random.generator import TorchGenerator
 from rnnjax.recurrent import GRU, LSTM, Elman, Recurrent, Stack
 from rnnjax.weights.torch import (
@@ -668,13 +668,13 @@ def with_neighbours(tokens: jax.Array) -> jax.Array:
 
 def _of_layers(
     module: Any, generator: TorchGenerator, batch_size: int, num_steps: int
-) -> tuple[np.ndarray, ...]:
+) -> list[np.ndarray]:
     """Between a model's layers, then of the last one's outputs."""
     shape = (batch_size, num_steps, module.hidden_size)
-    return tuple(
+    return [
         generator.dropout_mask(shape, module.dropout, TIME_BY_TIME)
         for _ in range(module.num_layers)
-    )
+    ]
 
 
 @dropout_masks.register
@@ -683,16 +683,19 @@ def _(
     generator: TorchGenerator,
     batch_size: int,
     num_steps: int,
-) -> tuple[np.ndarray, ...]:
-    return _of_layers(module, generator, batch_size, module.max_length)
+) -> dict[str, Any]:
+    *between, last = _of_layers(module, generator, batch_size, module.max_length)
+    return {"rnn": numbered(between)} | numbered([last])
 
 
 @dropout_masks.register
 def _(
     module: CharLM, generator: TorchGenerator, batch_size: int, num_steps: int
-) -> tuple[np.ndarray, ...]:
-    masks = _of_layers(module, generator, batch_size, num_steps)
+) -> dict[str, Any]:
+    *between, last = _of_layers(module, generator, batch_size, num_steps)
+    stack = {module.kind: numbered(between)} if between else {}
     if module.mlp_size is None:
-        return masks
+        return stack | numbered([last])
+    # The lesson gives its MLP one row for each step of each sequence.
     shape = (batch_size, num_steps, module.mlp_size)
-    return (*masks, generator.dropout_mask(shape, module.dropout))
+    return stack | numbered([last, generator.dropout_mask(shape, module.dropout)])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from rnnjax import (
     GRU,
@@ -57,14 +58,14 @@ def stack_mask(generator, n):
     stack = Elman(**STACK, bidirectional=True)
     masks = random.dropout_masks(stack, generator, 3, n)
     assert len(masks) == STACK["num_layers"] - 1
-    return np.all(masks, axis=0)
+    return np.all([mask["kept"] for mask in masks.values()], axis=0)
 
 
 def lesson_masks(recipe, model, between, generator, n):
     """Of those after the ``between`` ones that are inside PyTorch's stack."""
     module = build_model(recipe, model, hidden_size=5)
-    masks = random.dropout_masks(module, generator, 3, n)
-    return np.concatenate([mask.ravel() for mask in masks[between:]])
+    masks = flatten_dict(random.dropout_masks(module, generator, 3, n)).values()
+    return np.concatenate([mask.ravel() for mask in [*masks][between:]])
 
 
 def weights(n, rows):

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax import dropout
-from rnnjax.dropout import Dropout, draw
+from rnnjax import GRU, LSTM, Elman, dropout, from_torch
+from rnnjax.dropout import KEPT, MASKS, Dropout, draw
+from rnnjax.random import TorchGenerator, dropout_masks
+from tests.helpers import normal, random_params
 
 
 def drawn(*shape):
@@ -87,3 +89,70 @@ def test_the_gradient_is_that_of_what_was_kept():
 
     ys = drop(0.4, xs.shape)
     np.testing.assert_allclose(jax.grad(total)(xs), ys, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_masks_from_outside_need_no_key(rate, rng):
+    inputs, weights = normal(0, 4, 5), normal(1, 4, 5)
+    kept = (rng.random(inputs.shape) > rate) if rate != 1 else np.zeros((4, 5), bool)
+    variables = {MASKS: {KEPT: kept}}
+
+    def total(inputs):
+        ys = Dropout(rate).apply(variables, inputs, deterministic=False)
+        return (ys * weights).sum(), ys
+
+    gradients, ys = jax.grad(total, has_aux=True)(inputs)
+    factor = kept * (np.float32(1) / np.float32(1 - rate) if rate != 1 else 0)
+    np.testing.assert_array_equal(ys, np.where(kept, inputs * factor, 0))
+    np.testing.assert_array_equal(gradients, np.where(kept, weights * factor, 0))
+    unchanged = Dropout(rate).apply(variables, inputs, deterministic=True)
+    np.testing.assert_array_equal(unchanged, inputs)
+
+
+def test_masks_of_another_shape_are_refused():
+    stack, inputs = LSTM(5, 3, dropout=0.4), normal(0, 2, 7, 4)
+    masks = dropout_masks(stack, TorchGenerator(0), 2, 6)
+    variables = {"params": random_params(stack, inputs), MASKS: masks}
+    with pytest.raises(
+        ValueError, match=r"Dropout_0 .*\(2, 6, 5\); expected \(2, 7, 5\)"
+    ):
+        stack.apply(variables, inputs, deterministic=False)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_a_stack_in_training_live_against_torch(kind, bidirectional):
+    torch = pytest.importorskip("torch")
+    twin = getattr(torch.nn, kind)(
+        4, 5, 3, batch_first=True, dropout=0.4, bidirectional=bidirectional
+    )
+    stack = {"RNN": Elman, "GRU": GRU, "LSTM": LSTM}[kind](
+        5, 3, dropout=0.4, bidirectional=bidirectional
+    )
+    inputs = normal(0, 2, 7, 4)
+    weights = normal(1, 2, 7, 10 if bidirectional else 5)
+    params = from_torch(stack, {n: p.numpy() for n, p in twin.state_dict().items()})
+    torch.manual_seed(3)
+    generator = TorchGenerator(3)
+    masks = dropout_masks(stack, generator, 2, 7)
+    given = torch.tensor(inputs, requires_grad=True)
+    theirs = twin(given)[0]
+    (theirs * torch.tensor(weights)).sum().backward()
+
+    def total(params, inputs):
+        variables = {"params": params, MASKS: masks}
+        _, ys = stack.apply(variables, inputs, deterministic=False)
+        return (ys * weights).sum(), ys
+
+    gradients, ys = jax.grad(total, (0, 1), has_aux=True)(params, inputs)
+    np.testing.assert_allclose(ys, theirs.detach().numpy(), atol=2e-6)
+    np.testing.assert_allclose(gradients[1], given.grad.numpy(), atol=1e-5)
+    expected = from_torch(
+        stack, {n: p.grad.numpy() for n, p in twin.named_parameters()}
+    )
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, atol=1e-5),
+        gradients[0],
+        expected,
+    )
+    np.testing.assert_array_equal(generator.state(), torch.get_rng_state().numpy())

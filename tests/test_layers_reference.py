@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from rnnjax import from_torch, length_mask, to_torch
 from tests.helpers import AS_USERS, assert_matches, error, make_stack, under
+from train import optimizers
 
 with np.load(Path(__file__).parent / "reference" / "layers.npz") as file:
     ARRAYS = dict(file)
@@ -79,18 +80,8 @@ def test_weights_make_the_round_trip_bit_for_bit(name):
         np.testing.assert_array_equal(back[key], weights[key], strict=True)
 
 
-def clip_as_torch(max_norm: float) -> optax.GradientTransformation:
-    """``torch.nn.utils.clip_grad_norm_``: optax leaves out the 1e-6."""
-
-    def update(updates, state, params=None):
-        factor = jnp.minimum(1, max_norm / (optax.tree.norm(updates) + 1e-6))
-        return jax.tree.map(lambda g: g * factor, updates), state
-
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
-
-
 OPTIMISERS = {
-    "adam": lambda lr: optax.adam(lr),
+    "adam": lambda lr: optimizers.adam(lr),
     "sgd": lambda lr, momentum: optax.sgd(lr, momentum),
 }
 
@@ -100,7 +91,7 @@ def test_training(name):
     arguments, arrays = TRAJECTORIES[name], under(name, ARRAYS)
     stack = make_stack(**arguments)
     optimiser = OPTIMISERS[arguments["optimiser"]](**arguments["optimiser_options"])
-    tx = optax.chain(clip_as_torch(arguments["clip"]), optimiser)
+    tx = optax.chain(optimizers.clip_by_norm(arguments["clip"]), optimiser)
     inputs, targets, seq_lengths = (
         jnp.asarray(arrays[key]) for key in ("inputs", "targets", "seq_lengths")
     )

@@ -8,6 +8,7 @@ import functools
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -136,6 +137,37 @@ def load_names(directory: Path) -> NamesData:
         directory=directory,
         note=f"{sum(counts):,} names in {len(languages)} languages "
         f"({_shown(directory)})",
+    )
+
+
+def in_file_order(data: NamesData, order: Sequence[str] | None) -> NamesData:
+    """The same names, language by language as a lesson's program reads the files.
+
+    Args:
+        data: The names.
+        order: The languages; None is the order in which the file system lists them,
+            which ``glob.glob`` and ``os.listdir`` leave as it is.
+
+    Raises:
+        InputError: If the languages are not those of the data, each once.
+    """
+    if order is None:
+        stems = [Path(name).stem for name in os.listdir(data.directory)]
+        order = [stem for stem in stems if stem in data.languages]
+    if sorted(order) != list(data.languages):
+        raise InputError(
+            f"--file-order is {printable(','.join(order))}; expected each language of "
+            f"{data.directory} once: {','.join(data.languages)}"
+        )
+    places = [
+        np.flatnonzero(data.labels == data.languages.index(language))
+        for language in order
+    ]
+    counts = [len(each) for each in places]
+    return data._replace(
+        languages=tuple(order),
+        names=tuple(data.names[i] for i in np.concatenate(places)),
+        labels=np.repeat(np.arange(len(order), dtype=np.int32), counts),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from rnnjax.truncated import Windows
+from train import optimizers
 from train.charlm.settings import Config, Settings
 from train.charlm.text import Text, lesson_windows, stream_windows
 from train.charlm.update import Trainer
@@ -107,9 +108,9 @@ def make_optimizer(
     Returns:
         An optax transformation whose updates are to be multiplied by minus the rate.
     """
-    parts = [optax.scale_by_adam(b2=b2)]
+    parts = [optimizers.scale_by_adam(b2=b2)]
     if clip is not None:
-        parts.insert(0, optax.clip_by_global_norm(clip))
+        parts.insert(0, optimizers.clip_by_norm(clip))
     if weight_decay:
         matrices = functools.partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
         parts.append(optax.add_decayed_weights(weight_decay, matrices))

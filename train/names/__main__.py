@@ -22,7 +22,7 @@ from train.cli import (
     results,
     run,
 )
-from train.datasets import NamesData, find_names
+from train.datasets import NamesData, find_names, in_file_order
 from train.names import splits
 from train.names.settings import Config
 from train.names.task import Task, make_task
@@ -36,6 +36,7 @@ from train.runs.files import write_json
 from train.runs.guards import skip_large_gradients
 from train.runs.interruption import Interruption, interruptible
 from train.runs.loop import run_in
+from train.runs.seeded import processor_of
 
 
 def run_task(
@@ -73,6 +74,10 @@ def describe(config: Config, task: Task) -> dict[str, Any]:
     for name in ("compare", "checkpoint_every", *NOT_OF_A_RUN):
         del flags[name]
     flags |= {"data": task.source, "model": task.model_name}
+    if task.lesson is None:
+        del flags["torch_seed"], flags["file_order"]
+    else:
+        flags["file_order"] = ",".join(task.file_order)
     settings = {
         name: value
         for name, value in dataclasses.asdict(task.settings).items()
@@ -93,7 +98,16 @@ def describe(config: Config, task: Task) -> dict[str, Any]:
         "alphabet": task.vocabulary.characters,
         "languages": list(task.languages),
         "names_sha256": task.fingerprint,
+        **({} if task.lesson is None else task.lesson.described()),
     }
+
+
+def file_order(config: Config, path: Path) -> list[str] | None:
+    """The languages as they are wanted, or as a run at this path was begun."""
+    order = config.file_order
+    if order is None and (path / "config.json").is_file():
+        order = RunDirectory(path).config["config"].get("file_order")
+    return None if order is None else order.split(",")
 
 
 def run_model(
@@ -102,6 +116,8 @@ def run_model(
     """Train one model: for ``best``, once for each protocol."""
     settings = config.settings(model_name)
     seeds = range(config.seed, config.seed + config.seeds)
+    if config.torch_seed is not None:
+        data = in_file_order(data, file_order(config, path))
     if config.recipe != "best":
         task = make_task(
             config.recipe,
@@ -111,6 +127,8 @@ def run_model(
             seeds,
             config.noise,
             config.backend,
+            config.torch_seed,
+            processor_of(path),
         )
         return run_task(config, task, path, stop)
     summaries = {}

@@ -178,6 +178,38 @@ def _add_noise(batches, noise, noise_tokens, widths, rng):
     )
 
 
+def add_suffixes(
+    batches: Batches,
+    suffixes: list[str],
+    vocabulary: Vocabulary,
+    widths: tuple[int, ...],
+) -> Batches:
+    """Names with something at their ends.
+
+    Args:
+        batches: The names, with room for it.
+        suffixes: One for each name, batch by batch.
+        vocabulary: Has their characters.
+        widths: Ascending lengths that a batch may be padded to.
+
+    Returns:
+        The batches with longer names.
+    """
+    if not any(suffixes):
+        return batches
+    tokens = batches.tokens.copy().reshape(len(suffixes), -1)
+    lengths = batches.seq_lengths.ravel()
+    for row, start, suffix in zip(tokens, lengths, suffixes, strict=True):
+        row[start : start + len(suffix)] = vocabulary.encode(suffix)
+    ends = lengths + np.array([len(suffix) for suffix in suffixes], np.int32)
+    seq_lengths = ends.reshape(batches.seq_lengths.shape)
+    return batches._replace(
+        tokens=tokens.reshape(batches.tokens.shape),
+        seq_lengths=seq_lengths,
+        buckets=bucket_of(seq_lengths.max(axis=1), widths),
+    )
+
+
 def join_replicas(replicas: list[Batches]) -> Batches:
     """The batches of several replicas side by side, on a new axis after the first.
 

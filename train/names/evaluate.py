@@ -16,7 +16,12 @@ BATCH_SIZE = 256
 
 
 def logits_of(
-    trainer: Trainer, params, encoded: Encoded, batch_size: int, key: jax.Array
+    trainer: Trainer,
+    params,
+    encoded: Encoded,
+    batch_size: int,
+    key: jax.Array,
+    carries: np.ndarray | None = None,
 ) -> np.ndarray:
     """Logits of every example.
 
@@ -27,14 +32,14 @@ def logits_of(
         batch_size: Rows of a batch where the carry is kept from batch to batch: there,
             as in lesson 004, the batches come in order and a last short one is left out.
         key: Of the random initial states, where the recipe has them.
+        carries: ``(examples, features)`` initial states in their place, or None.
 
     Returns:
         ``(examples, classes)``; fewer rows where a short batch is left out.
     """
     if trainer.carry == "kept":
         return _with_kept_carry(trainer, params, encoded, batch_size)
-    carries = None
-    if trainer.carry == "random":
+    if carries is None and trainer.carry == "random":
         features = trainer.model.hidden_size
         carries = np.asarray(random_carry(key, len(encoded.labels), features))
     order = np.argsort(encoded.seq_lengths, kind="stable")
@@ -196,11 +201,18 @@ def report_of(task: Task, logits: np.ndarray, index: int, which: str) -> Report:
     return report(losses, logits, labels)
 
 
-def logits_for(task: Task, params, index: int, which: str) -> np.ndarray:
-    """Logits of one replica for its test or validation names."""
+def logits_for(
+    task: Task, params, index: int, which: str, carries: np.ndarray | None = None
+) -> np.ndarray:
+    """Logits of one replica for its test or validation names, see :func:`logits_of`."""
     replica = task.replicas[index]
     # A stream of its own, for the recipe whose initial states are random.
     key = jax.random.fold_in(jax.random.key(replica.seed), 1)
     return logits_of(
-        task.trainer, params, getattr(replica, which), task.settings.batch_size, key
+        task.trainer,
+        params,
+        getattr(replica, which),
+        task.settings.batch_size,
+        key,
+        carries,
     )

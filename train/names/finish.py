@@ -13,6 +13,7 @@ from train.forward import Attention
 from train.names import batches as plans
 from train.names import plots
 from train.names.evaluate import Report, attention_of, logits_for, report_of, table
+from train.names.lesson_draws import test_states
 from train.names.task import Task
 from train.plots import curves
 from train.report.findings import find
@@ -29,9 +30,12 @@ def finish(
     if task.settings.test_every:
         params = progress.best.params
     replicas = [task.replica_of(params, i) for i in range(len(task.replicas))]
-    logits = [logits_for(task, p, i, "test") for i, p in enumerate(replicas)]
+    starts = test_states(task, progress.draws)
+    logits = [logits_for(task, p, i, "test", starts) for i, p in enumerate(replicas)]
     reports = [report_of(task, each, i, "test") for i, each in enumerate(logits)]
     first = reports[0]
+    if task.lesson is not None and task.recipe == "blog":
+        print(f"Accuracy: {first.accuracy * 100:.4f}%")
     print(f"\n{table(first, task.languages)}\n")
     draw(task, logits[0], first, directory)
     attended, attended_languages = draw_attention(
@@ -55,6 +59,7 @@ def finish(
         "model": task.model_name,
         "data": task.source,
         "seed": task.replicas[0].seed,
+        **({} if task.lesson is None else {"torch_seed": task.lesson.seed}),
         "num_params": count(replicas[0]),
         "steps": int(np.max(progress.state.step)),
         "test_names": int(first.confusion.sum()),

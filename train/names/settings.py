@@ -21,6 +21,7 @@ from train.names.update import cross_entropy, double_softmax, smoothed_cross_ent
 from train.recipes import carry_of, models_of
 from train.runs.devices import Devices
 from train.runs.flags import EveryTraining
+from train.runs.seeded import check_torch_seed
 
 NamesRecipe = Literal["best", "practical", "workshop", "blog", "binary"]
 
@@ -207,6 +208,10 @@ class Training(EveryTraining):
 
     seed: int = 0
     """Decides split, initial parameters, order, noise and dropout."""
+    torch_seed: Annotated[int | None, default("draws of our own")] = None
+    """Lessons: draw what the lesson's PyTorch program draws with this seed."""
+    file_order: Annotated[str | None, default("as the file system lists them")] = None
+    """With --torch-seed: the languages in the order that the lesson finds their files."""
     seeds: int = 1
     """Number of replicas, with seeds seed, seed + 1, …, trained together."""
     epochs: Annotated[int | None, recipes_own("epochs")] = None
@@ -257,8 +262,29 @@ class Config(Output, Devices, Training, Data, Model):
             if value is not None and not value > 0:
                 raise InputError(f"{flag(name)} is {value}; expected more than 0")
         check_seed(self.seed)
+        check_torch_seed(self.torch_seed)
+        self._check_lesson()
         self.check_devices()
         self.settings(self.model or known[0])
+
+    def _check_lesson(self) -> None:
+        if self.torch_seed is None:
+            if self.file_order is not None:
+                raise InputError(
+                    "--file-order is the order in which a lesson's program finds the "
+                    "files; give --torch-seed, or leave it out"
+                )
+            return
+        if self.recipe == "best":
+            raise InputError(
+                "--torch-seed belongs to the lessons, and the recipe best is our own; "
+                "give --recipe practical, workshop, blog or binary, or --seed instead"
+            )
+        if self.seeds != 1:
+            raise InputError(
+                f"--seeds is {self.seeds}, and --torch-seed trains one model, as the "
+                "lesson does; leave out one of the two, or run the program for each seed"
+            )
 
     def settings(self, model: str) -> Settings:
         """The recipe's settings with what the flags change."""

@@ -6,20 +6,25 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from rnnjax.loops import Backend
+from rnnjax.random import Processor, this_processor, torch_init
 from rnnjax.text import Vocabulary, bucket_widths
+from train import optimizers
 from train.cli import InputError
 from train.datasets import NamesData
 from train.names import batches as plans
 from train.names import splits
+from train.names.lesson_splits import SPLITS
 from train.names.settings import Settings
 from train.names.update import Trainer
 from train.recipes import build_model
+from train.runs.seeded import Generators, Lesson
 
 REPORT_EVERY = 1000
 """Iterations whose loss lesson 001 averages, and between two of its records."""
@@ -61,6 +66,8 @@ class Task(NamedTuple):
         trainer: The model, its optimiser and its loss.
         source: Where the names come from.
         fingerprint: SHA-256 of the names and their labels.
+        lesson: Where the lesson's own draws begin; None is draws of our own.
+        file_order: The languages as they were read.
     """
 
     recipe: str
@@ -73,6 +80,8 @@ class Task(NamedTuple):
     trainer: Trainer
     source: str
     fingerprint: str
+    lesson: Lesson | None = None
+    file_order: tuple[str, ...] = ()
 
     @property
     def record_updates(self) -> int:
@@ -146,6 +155,8 @@ def make_task(
     seeds: Sequence[int],
     noise: int = 0,
     backend: Backend = "scan",
+    torch_seed: int | None = None,
+    processor: Processor | None = None,
 ) -> Task:
     """Split and encode the names, and build the model for them.
 
@@ -157,6 +168,9 @@ def make_task(
         seeds: One for each replica.
         noise: Level of the workshop's noise.
         backend: What runs the steps of the model.
+        torch_seed: Seed of the lesson's own program; None is draws of our own. The
+            order of the languages is then that in which the program finds the files.
+        processor: What the last places of its draws owe to; None is this one.
 
     Returns:
         The task.
@@ -164,7 +178,14 @@ def make_task(
     Raises:
         InputError: If there are too few names.
     """
-    parts = [settings.split(data, np.random.default_rng([seed, 0])) for seed in seeds]
+    generators = None
+    if torch_seed is not None:
+        generators = Generators.seeded(torch_seed, processor or this_processor())
+        parts = [SPLITS[recipe](data, generators)]
+    else:
+        parts = [
+            settings.split(data, np.random.default_rng([seed, 0])) for seed in seeds
+        ]
     if not all(len(part.train.names) for part in parts):
         raise InputError(
             f"{data.directory} has too few names: none is left to train on; expected at "
@@ -225,6 +246,8 @@ def make_task(
         trainer,
         str(data.directory),
         _fingerprint(data),
+        None if generators is None else _begin(torch_seed, generators, model, parts[0]),
+        data.languages,
     )
     if task.record_updates == 0:
         raise InputError(
@@ -233,6 +256,16 @@ def make_task(
             "no update would be made; give a smaller --batch-size"
         )
     return task
+
+
+def _begin(
+    seed: int, generators: Generators, model: nn.Module, split: splits.Split
+) -> Lesson:
+    """Draw the model's parameters, as its constructor does after the split."""
+    params = torch_init(model, generators.torch)
+    # Of a list that every epoch shuffles anew, the order in the beginning.
+    draws = generators.draws(np.arange(len(split.train.labels)))
+    return Lesson(seed, generators.torch.processor, params, draws)
 
 
 def _fingerprint(data: NamesData) -> str:
@@ -255,11 +288,11 @@ def make_optimizer(settings: Settings, updates_per_epoch: int):
     """
     clip = optax.identity()
     if settings.clip is not None:
-        clip = optax.clip_by_global_norm(settings.clip)
+        clip = optimizers.clip_by_norm(settings.clip)
     if settings.optimizer == "sgd":
         return optax.chain(clip, optax.sgd(settings.learning_rate))
     if settings.optimizer == "adam":
-        return optax.chain(clip, optax.adam(settings.learning_rate))
+        return optax.chain(clip, optimizers.adam(settings.learning_rate))
     assert settings.epochs is not None
     num_updates = updates_per_epoch * settings.epochs
     schedule = optax.warmup_cosine_decay_schedule(

@@ -10,11 +10,15 @@ import numpy as np
 from train.names import batches as plans
 from train.names.evaluate import Report, evaluate
 from train.names.finish import finish
+from train.names.lesson_draws import Drawn, draw_record
+from train.names.lesson_lines import lines_of
 from train.names.task import CALL_UPDATES, REPORT_EVERY, Task
-from train.names.update import Metrics, update_many
+from train.names.update import Given, Metrics, update_many
 from train.runs.devices import Layout, local, place
 from train.runs.directory import RunDirectory
+from train.runs.distributed import is_first
 from train.runs.loop import Progress
+from train.runs.seeded import write_losses
 
 
 class Best(NamedTuple):
@@ -32,7 +36,9 @@ class Best(NamedTuple):
 def start(task: Task) -> Progress:
     """Before the first update."""
     keys = [jax.random.key(replica.seed) for replica in task.replicas]
-    states = [task.trainer.init(key, task.settings.batch_size) for key in keys]
+    params = None if task.lesson is None else task.lesson.params
+    size = task.settings.batch_size
+    states = [task.trainer.init(key, size, params) for key in keys]
     state = states[0]
     if len(states) > 1:
         state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
@@ -40,10 +46,11 @@ def start(task: Task) -> Progress:
     if task.settings.test_every:
         params = jax.tree.map(jnp.array, state.params)
         best = Best(params, np.full(len(states), -1.0))
-    types = (np.float32, np.int32, np.int32)
+    types = (np.float32, np.int32, np.int32, np.int32)
     shape = (task.record_updates, len(states))
     metrics = Metrics(*(np.zeros(shape, each) for each in types))
-    return Progress(state, metrics, 0, best, 0.0)
+    draws = None if task.lesson is None else task.lesson.draws
+    return Progress(state, metrics, 0, best, 0.0, draws)
 
 
 class Training:
@@ -72,6 +79,8 @@ class Training:
             checkpoint_every = 1 if task.settings.iterations is None else 20
         self._checkpoint_every = checkpoint_every
         self._batches: tuple[int, plans.Batches] | None = None
+        self._drawn: Drawn | None = None
+        self._lines: str | None = None
 
     def start(self) -> Progress:
         """Before the first update."""
@@ -95,8 +104,30 @@ class Training:
         """The batches of the epoch, or the thousand iterations, that it is in."""
         index = progress.step // self.task.record_updates
         if self._batches is None or self._batches[0] != index:
-            self._batches = (index, self.task.batches(index))
+            if self.task.lesson is None:
+                batches = self.task.batches(index)
+            else:
+                self._drawn = draw_record(self.task, index, progress.draws)
+                batches = plans.join_replicas([self._drawn.batches])
+            self._batches = (index, batches)
         return self._batches[1]
+
+    def given(self, progress: Progress) -> Given:
+        """The lesson's random numbers for the next call, filled up as its batches are."""
+        if self._drawn is None:
+            return Given()
+        done = progress.step - progress.recorded
+        size = min(self.task.record_updates, CALL_UPDATES)
+
+        def cut(array):
+            part = array[done : done + size]
+            return np.pad(part, [(0, size - len(part))] + [(0, 0)] * (part.ndim - 1))
+
+        given = jax.tree.map(cut, self._drawn.given)
+        if self.layout is None:
+            return given
+        everywhere = self.layout.everywhere
+        return place(given, jax.tree.map(lambda _: everywhere, given))
 
     def room(self, progress: Progress) -> int:
         """Number of updates of the next call, at most."""
@@ -107,7 +138,8 @@ class Training:
         """The batches of the next call, filled up with zeros."""
         done = progress.step - progress.recorded
         rows = self.task.record_updates
-        return (call_batches(self.batches(progress), done, rows, self.layout),)
+        batches = call_batches(self.batches(progress), done, rows, self.layout)
+        return batches, self.given(progress)
 
     def update_many(self, progress: Progress, inputs: tuple, num: int) -> tuple:
         """``num`` updates in one compiled call."""
@@ -115,10 +147,12 @@ class Training:
         if progress.step == progress.recorded:
             zeros = jax.tree.map(jnp.zeros_like, state.carry)
             state = state._replace(carry=zeros)
+        batches, given = inputs
         return update_many(
             state,
-            *inputs,
+            batches,
             num,
+            given,
             trainer=self.task.trainer,
             replicas=replicas,
             layout=self.layout,
@@ -130,7 +164,9 @@ class Training:
 
     def record(self, progress: Progress) -> dict[str, Any]:
         """Means over all names, each before its update; and an evaluation."""
-        loss, correct, count = progress.unrecorded
+        loss, correct, count, _ = progress.unrecorded
+        if self.task.lesson is not None:
+            self._lines = self._lesson_lines(progress)
         total = count.sum(axis=0)
         epochs = self.task.epochs_after(progress.step)
         return ({} if epochs is None else {"epoch": epochs}) | {
@@ -141,6 +177,8 @@ class Training:
 
     def remember(self, progress: Progress, record: dict[str, Any]) -> Progress:
         """Keep the parameters of the replicas that did better on the test names."""
+        if self._drawn is not None:
+            progress = progress._replace(draws=self._drawn.after)
         if progress.best is None or "test_accuracy" not in record:
             return progress
         return keep_best(self.task, progress, record["test_accuracy"])
@@ -155,7 +193,7 @@ class Training:
 
     def running(self, metrics: Metrics) -> dict[str, str]:
         """Means over the names of the newest call."""
-        loss, correct, count = metrics
+        loss, correct, count, _ = metrics
         return {
             "loss": f"{(loss * count).sum() / count.sum():.3f}",
             "accuracy": f"{100 * correct.sum() / count.sum():.1f} %",
@@ -164,6 +202,8 @@ class Training:
     def line(self, progress: Progress, record: dict[str, Any]) -> str | None:
         """The figures of a record; of thousands of iterations, every fifth."""
         task, step = self.task, progress.step
+        if task.lesson is not None:
+            return self._lines
         last = step >= task.num_updates
         counts = task.settings.iterations is not None
         if counts and step % (5 * REPORT_EVERY) and not last:
@@ -177,6 +217,25 @@ class Training:
         if record.get("skipped_updates"):
             parts.append(f"{record['skipped_updates']:,} updates skipped")
         return "  ".join(parts)
+
+    def keep_losses(self, directory: RunDirectory, progress: Progress) -> None:
+        """Write every update's loss, where the lesson's own numbers are drawn."""
+        if self.task.lesson is not None and is_first():
+            new = progress.unrecorded.loss[:, 0]
+            write_losses(directory.path, progress.recorded, new)
+
+    def _lesson_lines(self, progress: Progress) -> str | None:
+        assert self._drawn is not None
+        best = -1.0 if progress.best is None else float(progress.best.accuracy[0])
+        return lines_of(
+            self.task,
+            local(progress.state.params),
+            progress.step,
+            progress.unrecorded,
+            self._drawn.batches,
+            best,
+            progress.train_seconds,
+        )
 
     def finish(
         self, progress: Progress, compile_seconds: float, directory: RunDirectory

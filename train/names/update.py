@@ -90,15 +90,16 @@ class Trainer(NamedTuple):
     carry: CarryKind
     widths: tuple[int, ...]
 
-    def init(self, key: jax.Array, batch_size: int) -> State:
-        """A state before the first update."""
+    def init(self, key: jax.Array, batch_size: int, params: Any = None) -> State:
+        """A state before the first update, from these parameters or random ones."""
         # In one compiled piece: array by array it takes seconds.
-        return jax.jit(self._init, static_argnums=1)(key, batch_size)
+        return jax.jit(self._init, static_argnums=1)(key, batch_size, params)
 
-    def _init(self, key, batch_size):
+    def _init(self, key, batch_size, params):
         init_key, step_key = jax.random.split(key)
         tokens = jnp.zeros((batch_size, self.widths[-1]), jnp.int32)
-        params = self.model.init(init_key, tokens)["params"]
+        if params is None:
+            params = self.model.init(init_key, tokens)["params"]
         state = State(params, self.tx.init(params), None, jnp.array(0), step_key)
         return self.fresh_carry(state, batch_size)
 

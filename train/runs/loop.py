@@ -35,6 +35,8 @@ class Progress(NamedTuple):
         recorded: Number of updates at the newest record.
         best: What a training remembers of the states that did best, or None.
         train_seconds: Time spent in updates, without compilation.
+        draws: Where the generators of a lesson's own program were at the newest record,
+            or None.
     """
 
     state: Any
@@ -42,6 +44,7 @@ class Progress(NamedTuple):
     recorded: int
     best: Any
     train_seconds: float
+    draws: Any = None
 
     @property
     def step(self) -> int:
@@ -69,6 +72,7 @@ class Progress(NamedTuple):
             int(tree["recorded"]),
             _structured(self.best, tree["best"]),
             float(tree["train_seconds"]),
+            jax.tree.map(np.asarray, _structured(self.draws, tree["draws"])),
         )
 
 
@@ -147,6 +151,10 @@ class Training(Protocol):
 
     def write(self, directory: RunDirectory, progress: Progress) -> None:
         """Write what belongs beside a checkpoint."""
+        ...
+
+    def keep_losses(self, directory: RunDirectory, progress: Progress) -> None:
+        """Write the losses of the updates since the newest record, if all are kept."""
         ...
 
     def running(self, metrics: Any) -> dict[str, str]:
@@ -263,6 +271,7 @@ def train(training: Training, directory: RunDirectory, stop: Interruption) -> Tr
             record |= {"train_seconds": progress.train_seconds}
             record |= skipped(progress.state)
             progress = training.remember(progress, record)
+            training.keep_losses(directory, progress)
             directory.append_metrics(record)
             writer.add_scalars(_scalars(record), progress.step)
             if line := training.line(progress, record):
