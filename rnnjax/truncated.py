@@ -5,6 +5,7 @@ carry at the end of a window is where the next one starts; its gradient is not f
 further back.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax.dropout import MASKS
 from rnnjax.equations import Carry
 
 
@@ -100,6 +102,7 @@ def window_losses(
     *,
     reset: jax.Array | None = None,
     dropout_key: jax.Array | None = None,
+    dropout_masks: Mapping[str, Any] | None = None,
 ) -> tuple[jax.Array, Carry]:
     """Read one window; each token predicts the next.
 
@@ -111,6 +114,8 @@ def window_losses(
         reset: ``(*batch, length)``, True at inputs that begin a new document: the carry
             goes back to zeros before them.
         dropout_key: Switches dropout on.
+        dropout_masks: Switches dropout on, with masks from outside, see
+            :func:`rnnjax.random.dropout_masks`.
 
     Returns:
         ``(losses, carry)``: negative log-likelihoods ``(*batch, length)`` in nats, and
@@ -128,12 +133,15 @@ def window_losses(
         (1, 3)
     """
     tokens = tokens.astype(jnp.int32)
+    variables = {"params": params}
+    if dropout_masks is not None:
+        variables |= {MASKS: dropout_masks}
     logits: Any  # Flax declares what apply returns with ``mutable``, too
     carry, logits = model.apply(
-        {"params": params},
+        variables,
         tokens[..., :-1],
         jax.lax.stop_gradient(carry),
-        deterministic=dropout_key is None,
+        deterministic=dropout_key is None and dropout_masks is None,
         reset=reset,
         rngs=None if dropout_key is None else {"dropout": dropout_key},
     )

@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rnnjax.random import Processor
 from train.charlm.settings import Config
 from train.charlm.task import make_model, make_task, make_windows
 from train.charlm.text import Survey, read_text, survey, tokenize
@@ -21,14 +22,19 @@ from train.runs.directory import RunDirectory, default_path, device_line
 from train.runs.distributed import is_first, own_path, together
 from train.runs.interruption import Interruption, interruptible
 from train.runs.loop import run_in
+from train.runs.seeded import processor_of
 
 
-def describe(config: Config, source: str, found: Survey) -> dict[str, Any]:
+def describe(
+    config: Config, source: str, found: Survey, processor: Processor
+) -> dict[str, Any]:
     """What config.json says: all that decides a run, and what sample needs."""
     flags, settings = dataclasses.asdict(config), dataclasses.asdict(config.settings)
     for name in ("text", "checkpoint_every", *NOT_OF_A_RUN):
         del flags[name]
     del settings["checkpoint_every"]
+    if config.torch_seed is None:
+        del flags["torch_seed"]
     model = make_model(config, found.codec)
     sizes = ("vocab_size", "hidden_size", "mlp_size", "num_layers", "dropout")
     return {
@@ -43,6 +49,7 @@ def describe(config: Config, source: str, found: Survey) -> dict[str, Any]:
             "sha256": found.sha256,
             "num_tokens": found.num_tokens,
         },
+        **({} if config.torch_seed is None else {"processor": processor._asdict()}),
     }
 
 
@@ -89,11 +96,14 @@ def run_at(path: Path, config: Config, stop: Interruption) -> dict[str, Any]:
     # Before anything is written, for the text may be too short.
     rows = len(make_windows(config, found.num_tokens).stream_starts)
     layout = make_layout(config, rows, 1, config.settings.hidden_size)
-    directory = RunDirectory.open(path, describe(config, text.source, found))
+    processor = processor_of(path)
+    described = describe(config, text.source, found, processor)
+    directory = RunDirectory.open(path, described)
 
     def make() -> Training:
         tokens = tokenize(text, found.codec, path / "tokens.bin")
-        return Training(make_task(config, text, found.codec, tokens), layout)
+        task = make_task(config, text, found.codec, tokens, processor)
+        return Training(task, layout)
 
     return run_in(directory, make, stop)
 

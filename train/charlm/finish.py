@@ -71,6 +71,7 @@ def finish(
         "model": model.kind,
         "data": task.text.source,
         "seed": task.config.seed,
+        **({} if task.lesson is None else {"torch_seed": task.lesson.seed}),
         "num_params": count(params),
         "steps": progress.step,
         "epochs": progress.step / task.epoch_updates,

@@ -4,10 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from train.cli import InputError, Output, check_seed, defaults, flag
+from train.cli import InputError, Output, check_seed, default, defaults, flag
 from train.datasets import FOUND
 from train.runs.devices import Devices
 from train.runs.flags import EveryTraining
+from train.runs.seeded import check_torch_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +133,8 @@ class Training(EveryTraining):
 
     seed: int = 0
     """Decides initial parameters and dropout."""
+    torch_seed: Annotated[int | None, default("draws of our own")] = None
+    """lab: draw what the lesson's PyTorch program draws with this seed."""
     epochs: Annotated[int | None, recipes_own("epochs")] = None
     """Passes over the text."""
     minutes: Annotated[float | None, recipes_own("minutes")] = None
@@ -152,8 +155,18 @@ class Config(Output, Devices, Training, Data, Model):
 
     def __post_init__(self):
         check_seed(self.seed)
+        check_torch_seed(self.torch_seed)
+        if self.torch_seed is not None and self.recipe != "lab":
+            raise InputError(
+                "--torch-seed belongs to the lesson, and the recipe shakespeare is our "
+                "own; give --recipe lab, or --seed instead"
+            )
         self.check_devices()
-        checked = {"seed", *(field.name for field in dataclasses.fields(Devices))}
+        checked = {
+            "seed",
+            "torch_seed",
+            *(field.name for field in dataclasses.fields(Devices)),
+        }
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool) or field.name in checked:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from rnnjax.random import Processor, this_processor, torch_init
 from rnnjax.truncated import Windows
 from train import optimizers
 from train.charlm.settings import Config, Settings
@@ -18,6 +19,7 @@ from train.charlm.update import Trainer
 from train.codec import Codec
 from train.recipes import build_model
 from train.runs.guards import skip_large_gradients
+from train.runs.seeded import Generators, Lesson
 
 CALL_UPDATES = 20
 """Updates in one call of the compiled loop, at most: a call of lesson 002's size takes a
@@ -40,6 +42,7 @@ class Task(NamedTuple):
         windows: Its streams and windows.
         trainer: The model and its optimiser.
         key: Randomness of dropout: that of a step is ``fold_in(key, step)``.
+        lesson: Where the lesson's own draws begin; None is draws of our own.
     """
 
     config: Config
@@ -51,6 +54,7 @@ class Task(NamedTuple):
     windows: Windows
     trainer: Trainer
     key: jax.Array
+    lesson: Lesson | None = None
 
     @property
     def epoch_updates(self) -> int:
@@ -133,8 +137,21 @@ def make_windows(config: Config, num_tokens: int) -> Windows:
     return stream_windows(border, settings.batch_size, settings.window)
 
 
-def make_task(config: Config, text: Text, codec: Codec, tokens: np.ndarray) -> Task:
+def make_task(
+    config: Config,
+    text: Text,
+    codec: Codec,
+    tokens: np.ndarray,
+    processor: Processor | None = None,
+) -> Task:
     """Divide a text, and build the model for it.
+
+    Args:
+        config: The flags.
+        text: Where the text comes from.
+        codec: Knows its characters.
+        tokens: The whole text.
+        processor: What the last places of a lesson's draws owe to; None is this one.
 
     Raises:
         InputError: If the text is too short.
@@ -146,6 +163,14 @@ def make_task(config: Config, text: Text, codec: Codec, tokens: np.ndarray) -> T
     tx = make_optimizer(
         settings.b2, settings.clip, settings.weight_decay, config.skip_gradients_above
     )
+    model = make_model(config, codec)
+    lesson = None
+    if config.torch_seed is not None:
+        generators = Generators.seeded(config.torch_seed, processor or this_processor())
+        params = torch_init(model, generators.torch)
+        lesson = Lesson(
+            config.torch_seed, generators.torch.processor, params, generators.draws()
+        )
     return Task(
         config,
         settings,
@@ -154,7 +179,8 @@ def make_task(config: Config, text: Text, codec: Codec, tokens: np.ndarray) -> T
         tokens,
         tokens[:border],
         make_windows(config, len(tokens)),
-        Trainer(make_model(config, codec), tx),
+        Trainer(model, tx),
         # XLA's own generator ("rbg") takes four times as long on a CPU.
         jax.random.key(config.seed + 1),
+        lesson,
     )

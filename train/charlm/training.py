@@ -8,13 +8,16 @@ import numpy as np
 
 from train.charlm.evaluate import final_text, greedy_text, validate
 from train.charlm.finish import finish
+from train.charlm.lesson_draws import Drawn, draw_masks
 from train.charlm.settings import Settings
 from train.charlm.task import CALL_UPDATES, Task
 from train.charlm.update import Metrics, update_many
 from train.cli import printable
 from train.runs.devices import Layout, local, place
 from train.runs.directory import RunDirectory
+from train.runs.distributed import is_first
 from train.runs.loop import Progress
+from train.runs.seeded import write_losses
 
 MOST_VALIDATED = 2**20
 """Tokens of the validation text that are measured during the training, at most; at the
@@ -25,8 +28,10 @@ def start(task: Task) -> Progress:
     """Before the first update."""
     metrics = Metrics(np.zeros(CALL_UPDATES, np.float32))
     key = jax.random.key(task.config.seed)
-    state = task.trainer.init(key, len(task.windows.stream_starts))
-    return Progress(state, metrics, 0, None, 0.0)
+    params = None if task.lesson is None else task.lesson.params
+    state = task.trainer.init(key, len(task.windows.stream_starts), params)
+    draws = None if task.lesson is None else task.lesson.draws
+    return Progress(state, metrics, 0, None, 0.0, draws)
 
 
 class Training:
@@ -41,6 +46,8 @@ class Training:
         self.task = task
         self.layout = layout
         self._seconds = 60 * (task.settings.minutes or math.inf)
+        self._drawn: Drawn | None = None
+        self._losses = np.zeros(0, np.float32)
 
     def start(self) -> Progress:
         """Before the first update."""
@@ -75,17 +82,39 @@ class Training:
         )
         rates = learning_rates(task.settings, share)
         windows, key = call_windows(task, progress.step, self.layout)
-        return windows, rates, key
+        return windows, rates, key, self.masks(progress)
+
+    def masks(self, progress: Progress) -> Any:
+        """The lesson's dropout masks of the next call, filled up as its windows are."""
+        task = self.task
+        if task.lesson is None:
+            return None
+        if self._drawn is None or self._drawn.step != progress.recorded:
+            num = task.next_record(progress.recorded) - progress.recorded
+            self._drawn = draw_masks(task, progress.recorded, num, progress.draws)
+        done = progress.step - progress.recorded
+
+        def cut(array):
+            part = array[done:]
+            missing = CALL_UPDATES - len(part)
+            return np.pad(part, [(0, missing)] + [(0, 0)] * (part.ndim - 1))
+
+        masks = jax.tree.map(cut, self._drawn.masks)
+        if self.layout is None:
+            return masks
+        rows = self.layout.along(1)
+        return place(masks, jax.tree.map(lambda _: rows, masks))
 
     def update_many(self, progress: Progress, inputs: tuple, num: int) -> tuple:
         """``num`` updates in one compiled call."""
-        windows, rates, key = inputs
+        windows, rates, key, masks = inputs
         return update_many(
             progress.state,
             windows,
             rates,
             num,
             key,
+            masks,
             trainer=self.task.trainer,
             layout=self.layout,
         )
@@ -109,8 +138,10 @@ class Training:
         }
 
     def remember(self, progress: Progress, record: dict[str, Any]) -> Progress:
-        """Nothing: checkpoints know their loss, and the best one is kept."""
-        return progress
+        """Where the draws are; checkpoints know their loss, and the best one is kept."""
+        if self._drawn is None:
+            return progress
+        return progress._replace(draws=self._drawn.after)
 
     def is_saved(self, progress: Progress) -> bool:
         """Whether a checkpoint is due."""
@@ -119,6 +150,12 @@ class Training:
     def write(self, directory: RunDirectory, progress: Progress) -> None:
         """The newest parameters, so that a long training can be sampled from."""
         directory.write_params(self.task.trainer.model, local(progress.state.params))
+
+    def keep_losses(self, directory: RunDirectory, progress: Progress) -> None:
+        """Write every update's loss, where the lesson's own numbers are drawn."""
+        if self.task.lesson is not None and is_first():
+            new = progress.unrecorded.loss
+            self._losses = write_losses(directory.path, progress.recorded, new)
 
     def running(self, metrics: Metrics) -> dict[str, str]:
         """The mean loss of the newest call."""
@@ -135,6 +172,14 @@ class Training:
         if "sample" in record:
             rule = "-" * 30
             sample = printable(record["sample"], keep="\n\t")
+            if self.task.lesson is not None:
+                seconds = record["train_seconds"] / record["epoch"]
+                # As the lesson's, of float32 losses that were made Python's floats.
+                newest = np.mean(self._losses[-10:], dtype=np.float64)
+                return (
+                    f"{rule}\n{sample}\n{rule}\nFinished epoch {record['epoch']:.0f} in "
+                    f"{seconds:.1f} s: loss: {newest:.6f}"
+                )
             return f"{rule}\n{sample}\n{rule}\n{where}  {loss}"
         return f"{where}  {loss}" if self.is_over(progress) else None
 

@@ -51,17 +51,25 @@ class Trainer(NamedTuple):
     model: nn.Module
     tx: optax.GradientTransformation
 
-    def init(self, key: jax.Array, num_streams: int) -> State:
-        """A state before the first update."""
+    def init(self, key: jax.Array, num_streams: int, params: Any = None) -> State:
+        """A state before the first update, from these parameters or random ones."""
         tokens = jnp.zeros((1, 1), jnp.int32)
-        # In one compiled piece: array by array it takes seconds.
-        params = jax.jit(self.model.init)(key, tokens)["params"]
+        if params is None:
+            # In one compiled piece: array by array it takes seconds.
+            params = jax.jit(self.model.init)(key, tokens)["params"]
+        else:
+            params = jax.tree.map(jnp.array, params)
         carry = zero_carry(self.model, (num_streams,))
         return State(params, self.tx.init(params), carry, jnp.array(0))
 
 
 def update(
-    trainer: Trainer, state: State, tokens: jax.Array, rate: jax.Array, key: jax.Array
+    trainer: Trainer,
+    state: State,
+    tokens: jax.Array,
+    rate: jax.Array,
+    key: jax.Array,
+    masks: Any = None,
 ) -> tuple[State, Metrics]:
     """One update of the parameters.
 
@@ -71,6 +79,7 @@ def update(
         tokens: ``(streams, window + 1)``.
         rate: The learning rate.
         key: Randomness of dropout.
+        masks: The collection ``dropout_masks`` in its place, or None.
 
     Returns:
         The state after, and what the update saw before.
@@ -79,7 +88,12 @@ def update(
 
     def mean_loss(params):
         losses, carry = window_losses(
-            trainer.model, params, state.carry, tokens, dropout_key=dropout_key
+            trainer.model,
+            params,
+            state.carry,
+            tokens,
+            dropout_key=dropout_key,
+            dropout_masks=masks,
         )
         return jnp.mean(losses), carry
 
@@ -99,6 +113,7 @@ def update_many(
     rates,
     num,
     key,
+    masks=None,
     *,
     trainer: Trainer,
     layout: Layout | None = None,
@@ -113,7 +128,14 @@ def update_many(
 
     def body(index, loop):
         state, metrics = loop
-        state, new = update(trainer, state, tokens[index], rates[index], key)
+        state, new = update(
+            trainer,
+            state,
+            tokens[index],
+            rates[index],
+            key,
+            jax.tree.map(lambda array: array[index], masks),
+        )
         metrics = jax.tree.map(lambda all, one: all.at[index].set(one), metrics, new)
         return (state, metrics), is_finite((state.params, new.loss))
 

@@ -48,7 +48,7 @@ class Split(NamedTuple):
 
 def practical(data: NamesData, rng: np.random.Generator) -> Split:
     """Lesson 000: 57 letters; 75, 10 and 15 % of every language."""
-    examples = _clean(data, lambda name: to_alphabet(name, LETTERS_57))
+    examples = clean(data, lambda name: to_alphabet(name, LETTERS_57))
     parts: tuple[list[np.ndarray], ...] = ([], [], [])
     for label in range(len(data.languages)):
         indices = rng.permutation(np.flatnonzero(examples.labels == label))
@@ -72,16 +72,28 @@ def workshop(data: NamesData, rng: np.random.Generator) -> Split:
 
     A held-out name that is also among the 50 of its language is left out of the test.
     """
-    examples = _clean(data, lambda name: to_alphabet(name, LETTERS_57))
-    kept_indices, held_out = [], []
+    examples = clean(data, lambda name: to_alphabet(name, LETTERS_57))
+    kept, rest = [], []
     for label in range(len(data.languages)):
         indices = rng.permutation(np.flatnonzero(examples.labels == label))
-        kept, rest = indices[:PRUNED], indices[PRUNED:]
-        known = np.isin(examples.names[rest], examples.names[kept])
-        kept_indices.append(kept)
-        held_out.append(rest[~known])
-    train = examples.at(np.concatenate(kept_indices))
-    test = examples.at(np.concatenate(held_out))
+        kept.append(indices[:PRUNED])
+        rest.append(indices[PRUNED:])
+    return workshop_split(data, examples, kept, rest)
+
+
+def workshop_split(
+    data: NamesData,
+    examples: Examples,
+    kept: list[np.ndarray],
+    rest: list[np.ndarray],
+) -> Split:
+    """Lesson 001's split from the places of each language's names: 50, and the rest."""
+    unknown = [
+        there[~np.isin(examples.names[there], examples.names[here])]
+        for here, there in zip(kept, rest, strict=True)
+    ]
+    train = examples.at(np.concatenate(kept))
+    test = examples.at(np.concatenate(unknown))
     if not len(test.names):
         raise InputError(
             f"{data.directory} has at most {PRUNED} names of every language, and the "
@@ -96,7 +108,7 @@ def blog(data: NamesData, rng: np.random.Generator) -> Split:
     The 10 % are random but hold every language's share. Names that occur several times
     may be on both sides, as in the lesson.
     """
-    examples = _clean(data, _ascii_or_nothing)
+    examples = clean(data, ascii_or_nothing)
     test = _stratified(examples.labels, 0.1, rng)
     return Split(
         LETTERS_59,
@@ -109,6 +121,34 @@ def blog(data: NamesData, rng: np.random.Generator) -> Split:
 
 def binary(data: NamesData, rng: np.random.Generator) -> Split:
     """Lesson 004: German or Italian, raw characters; names in both removed; 80/20."""
+    examples, alphabet, languages = binary_examples(data)
+    order = rng.permutation(len(examples.labels))
+    train, test = (
+        examples.at(part) for part in np.split(order, [int(0.8 * len(order))])
+    )
+    return Split(alphabet, languages, train, None, test)
+
+
+class BinaryExamples(NamedTuple):
+    """Lesson 004's names.
+
+    Attributes:
+        examples: The names.
+        alphabet: The characters that occur, and all letters.
+        languages: German and Italian.
+    """
+
+    examples: Examples
+    alphabet: str
+    languages: tuple[str, ...]
+
+
+def binary_examples(data: NamesData) -> BinaryExamples:
+    """German and Italian names without those of both.
+
+    Raises:
+        InputError: If a file is missing, or there are too few names.
+    """
     wanted = ("German", "Italian")
     missing = [language for language in wanted if language not in data.languages]
     if missing:
@@ -131,19 +171,14 @@ def binary(data: NamesData, rng: np.random.Generator) -> Split:
         np.array(names[0] + names[1], dtype=object),
         np.repeat(np.arange(2, dtype=np.int32), [len(side) for side in names]),
     )
-    order = rng.permutation(len(examples.labels))
-    num_train = int(0.8 * len(order))
-    if not num_train:
+    if not int(0.8 * len(examples.labels)):
         raise InputError(f"{data.directory} has too few German and Italian names")
-    train, test = (examples.at(part) for part in np.split(order, [num_train]))
-    return Split(alphabet, wanted, train, None, test)
+    return BinaryExamples(examples, alphabet, wanted)
 
 
 def best(data: NamesData, rng: np.random.Generator) -> Split:
     """The blog's protocol on raw characters: the same names are skipped, 10 % test."""
-    examples = _clean(
-        data, lambda name: name.strip() if _ascii_or_nothing(name) else ""
-    )
+    examples = clean(data, lambda name: name.strip() if ascii_or_nothing(name) else "")
     test = _stratified(examples.labels, 0.1, rng)
     return _best_split(data, examples, test)
 
@@ -153,9 +188,7 @@ def best_leak_free(data: NamesData, rng: np.random.Generator) -> Split:
 
     A name of several languages stands once in each of them, all on one side.
     """
-    examples = _clean(
-        data, lambda name: name.strip() if _ascii_or_nothing(name) else ""
-    )
+    examples = clean(data, lambda name: name.strip() if ascii_or_nothing(name) else "")
     pairs = dict.fromkeys(zip(examples.names, examples.labels.tolist(), strict=True))
     examples = Examples(
         np.array([name for name, _ in pairs], dtype=object),
@@ -174,12 +207,12 @@ def _best_split(data, examples, test):
     return Split(alphabet, data.languages, examples.at(train), None, examples.at(test))
 
 
-def _ascii_or_nothing(name: str) -> str:
+def ascii_or_nothing(name: str) -> str:
     spelling = transliterate(name.rstrip())
     return spelling if set(spelling) <= set(LETTERS_59) else ""
 
 
-def _clean(data: NamesData, normalise: Callable[[str], str]) -> Examples:
+def clean(data: NamesData, normalise: Callable[[str], str]) -> Examples:
     """Normalise the names and drop those that nothing is left of."""
     names = np.array([normalise(name) for name in data.names], dtype=object)
     left = np.array([bool(name) for name in names])

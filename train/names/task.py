@@ -178,7 +178,6 @@ def make_task(
     Raises:
         InputError: If there are too few names.
     """
-    generators = None
     if torch_seed is not None:
         generators = Generators.seeded(torch_seed, processor or this_processor())
         parts = [SPLITS[recipe](data, generators)]
@@ -246,7 +245,7 @@ def make_task(
         trainer,
         str(data.directory),
         _fingerprint(data),
-        None if generators is None else _begin(torch_seed, generators, model, parts[0]),
+        None if torch_seed is None else _begin(torch_seed, generators, model, parts[0]),
         data.languages,
     )
     if task.record_updates == 0:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from rnnjax.dropout import MASKS
 from train.forward import CarryKind, random_carry
 from train.names.batches import ABSENT, Batches
 from train.runs.devices import Layout, kept
@@ -41,11 +42,30 @@ class Metrics(NamedTuple):
         loss: Mean loss of the real rows, nats.
         correct: Number of rows whose largest logit is that of the label.
         count: Number of real rows.
+        answer: What the first row was taken for.
     """
 
     loss: jax.Array | np.ndarray
     correct: jax.Array | np.ndarray
     count: jax.Array | np.ndarray  # type: ignore[assignment]  # hides tuple's count
+    answer: jax.Array | np.ndarray
+
+
+class Given(NamedTuple):
+    """Random numbers that were drawn ahead, in place of those from the key.
+
+    Attributes:
+        carries: ``(batches, batch, features)`` what recurrences start from; None is what
+            they start from otherwise.
+        masks: The collection ``dropout_masks``, an axis of batches in front of every
+            mask; None is those of the key.
+    """
+
+    carries: np.ndarray | None = None
+    masks: Any = None
+
+
+NOTHING_GIVEN = Given()
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -118,7 +138,7 @@ class Trainer(NamedTuple):
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), carry)
 
     def update(
-        self, state: State, batch: Batches, bucket: jax.Array
+        self, state: State, batch: Batches, bucket: jax.Array, given: Given = NOTHING_GIVEN
     ) -> tuple[State, Metrics]:
         """One update of the parameters.
 
@@ -126,6 +146,7 @@ class Trainer(NamedTuple):
             state: The state before.
             batch: One batch: ``tokens (batch, time)`` and so on.
             bucket: Index of its width.
+            given: Random numbers for it, without the axis of batches.
 
         Returns:
             The state after, and what the batch did before.
@@ -134,7 +155,7 @@ class Trainer(NamedTuple):
 
         def gradient(width):
             def loss(params, carry):
-                return self._loss(params, carry, batch, width, key)
+                return self._loss(params, carry, batch, width, key, given)
 
             return jax.grad(loss, has_aux=True)
 
@@ -146,9 +167,11 @@ class Trainer(NamedTuple):
         params = optax.apply_updates(state.params, updates)
         return State(params, opt_state, carry, state.step + 1, state.key), metrics
 
-    def _loss(self, params, carry, batch, width, key):
+    def _loss(self, params, carry, batch, width, key, given):
         carry_key, dropout_key = jax.random.split(key)
-        if self.carry == "random":
+        if given.carries is not None:
+            start = given.carries
+        elif self.carry == "random":
             features = self.model.hidden_size
             start = random_carry(carry_key, len(batch.labels), features)
         else:
@@ -159,20 +182,22 @@ class Trainer(NamedTuple):
             batch.seq_lengths,
             start,
             {"dropout": dropout_key},
+            given.masks,
         )
         real = batch.labels != ABSENT
         labels = jnp.where(real, batch.labels, 0)
         count = jnp.sum(real)
         losses = jnp.where(real, self.loss(logits, labels), 0)
         loss = jnp.sum(losses) / jnp.maximum(count, 1)
-        correct = jnp.sum((jnp.argmax(logits, axis=-1) == labels) & real)
+        answers = jnp.argmax(logits, axis=-1)
+        correct = jnp.sum((answers == labels) & real)
         new_carry = last if self.carry == "kept" else carry
-        return loss, (Metrics(loss, correct, count), new_carry)
+        return loss, (Metrics(loss, correct, count, answers[0]), new_carry)
 
-    def apply(self, params, tokens, seq_lengths, carry, rngs):
+    def apply(self, params, tokens, seq_lengths, carry, rngs, masks=None):
         """Logits of a batch, and the final carry if the next batch starts from it."""
         logits, sown = self.model.apply(
-            {"params": params},
+            {"params": params} if masks is None else {"params": params, MASKS: masks},
             tokens,
             seq_lengths,
             carry,
@@ -184,7 +209,12 @@ class Trainer(NamedTuple):
         return logits, last
 
     def run(
-        self, state: State, batches: Batches, count: jax.Array, replicas: bool
+        self,
+        state: State,
+        batches: Batches,
+        count: jax.Array,
+        replicas: bool,
+        given: Given = NOTHING_GIVEN,
     ) -> tuple[State, Metrics, jax.Array]:
         """The first ``count`` updates of the batches, in one loop.
 
@@ -195,6 +225,7 @@ class Trainer(NamedTuple):
             batches: The batches; with replicas, a second axis on all but the buckets.
             count: How many to use; it may change without a new compilation.
             replicas: Whether several models are trained side by side, under vmap.
+            given: Random numbers for the batches, without replicas.
 
         Returns:
             The state after, metrics ``(batches,)`` or ``(batches, replicas)``, and
@@ -202,21 +233,22 @@ class Trainer(NamedTuple):
         """
         update = self.update
         if replicas:
-            update = jax.vmap(update, in_axes=(0, 0, None))
+            update = jax.vmap(update, in_axes=(0, 0, None, None))
 
         def body(index, loop):
             state, metrics = loop
             batch = Batches(*(array[index] for array in batches))
-            state, new = update(state, batch._replace(buckets=None), batch.buckets)
+            mine = jax.tree.map(lambda array: array[index], given)
+            state, new = update(
+                state, batch._replace(buckets=None), batch.buckets, mine
+            )
             metrics = jax.tree.map(
                 lambda all, one: all.at[index].set(one), metrics, new
             )
             return (state, metrics), is_finite((state.params, new.loss))
 
         shape = batches.labels.shape[:-1]
-        metrics = Metrics(
-            jnp.zeros(shape), jnp.zeros(shape, int), jnp.zeros(shape, int)
-        )
+        metrics = Metrics(jnp.zeros(shape), *(jnp.zeros(shape, int) for _ in range(3)))
         (state, metrics), good = repeat_while_finite(count, body, (state, metrics))
         return state, metrics, good
 
@@ -228,6 +260,7 @@ def update_many(
     state: State,
     batches,
     num,
+    given: Given = NOTHING_GIVEN,
     *,
     trainer: Trainer,
     replicas: bool,
@@ -243,6 +276,8 @@ def update_many(
             batches.labels[:, 0],
             batches.buckets,
         )
-        state, metrics, finite = trainer.run(state, alone, num, replicas=False)
+        state, metrics, finite = trainer.run(
+            state, alone, num, replicas=False, given=given
+        )
         metrics = jax.tree.map(lambda x: x[:, None], metrics)
     return kept(layout, state, (metrics, finite))
