@@ -22,6 +22,7 @@ import torch
 
 PAGES = Path(__file__).parents[2] / "shared" / "seeds"
 DATA = Path(__file__).parents[2] / "shared" / "data"
+NEEDED = ("torch", "sklearn", "unidecode", "matplotlib")
 
 
 class Ran(NamedTuple):
@@ -54,11 +55,15 @@ def blocks(number: str, *needles: str) -> list[str]:
     """The blocks of a page in which these texts are first found."""
     text = page(number)
     if "```python" in text:
-        found = re.findall(r"```python\n(.*?)```", text, re.S)
+        found = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     else:
-        cells = re.split(r"^In \[[^\]]*\]:[ ]*\n", text, flags=re.M)[1:]
-        prose = r"^(?:#{2,} |As you can|Epoch: 0|No existing|Test how|Prepare the|Now that)"
-        found = [re.split(prose, cell, maxsplit=1, flags=re.M)[0] for cell in cells]
+        cells = re.split(r"^In \[[^\]]*\]:[ ]*\n", text, flags=re.MULTILINE)[1:]
+        prose = (
+            r"^(?:#{2,} |As you can|Epoch: 0|No exist|Test how|Prepare the|Now that)"
+        )
+        found = [
+            re.split(prose, cell, maxsplit=1, flags=re.MULTILINE)[0] for cell in cells
+        ]
     return [next(b for b in found if needle in b) for needle in needles]
 
 
@@ -72,7 +77,11 @@ def filled(code: str, changes: Mapping[str, str]) -> str:
 def practical(updates: Any) -> tuple[list[str], dict[str, str], dict[str, Any]]:
     needles = ("def findFiles", "self.samples = samples", "train_dataloader =")
     needles += ("class RNN", "criterion =", "def train_val")
-    return blocks("000", *needles), {"epochs = 10": f"epochs = {updates}"}, {}
+    changes = {
+        "epochs = 10": f"epochs = {updates}",
+        "output_size=18": 'output_size=len(findFiles("data/names/*.txt"))',
+    }
+    return blocks("000", *needles), changes, {}
 
 
 def workshop(model: str, updates: int, noise: int = 0):
@@ -130,7 +139,7 @@ def blog(model: str, epochs: int):
         code = blocks("003", *needles, "class GRUModel", "model = GRUModel")
         text = page("003")
         rest = text[text.index("model = GRUModel") :]
-        loop, test = re.findall(r"```python\n(.*?)```", rest, re.S)[:2]
+        loop, test = re.findall(r"```python\n(.*?)```", rest, re.DOTALL)[:2]
         code += [loop, test]
         names = {"hidden_size": 256, "learning_rate": 0.001, "num_epochs": epochs,
                  "print_interval": 3000, "criterion": torch.nn.CrossEntropyLoss(),
@@ -161,19 +170,21 @@ def binary(model: str, epochs: int):
             "F.softmax(self.output_layer(linear_output), dim=1)"
         ),
         "F.tanh(": "torch.tanh(",
+        "self.input_size = 65": "self.input_size = len(names.stoi)",
+        "input_size=65": "input_size=len(names.stoi)",
     }
     if model == "rnn":
         code += blocks("004", "class NameClassifier", "model = NameClassifier",
                        "train_loader = DataLoader(train_dataset, batch_size=batch_size)"
                        )[:2]  # fmt: skip
-        cells = re.split(r"^In \[[^\]]*\]:[ ]*\n", text, flags=re.M)[1:]
+        cells = re.split(r"^In \[[^\]]*\]:[ ]*\n", text, flags=re.MULTILINE)[1:]
         code += [next(c for c in cells if c.startswith("batch_size = 8"))]
         code[-1] = code[-1].split("\n\n")[0]
         loop = next(c for c in cells if "in train_loader:" in c)
     else:
         code += blocks("004", "class LinearRNN", "linear_train_loader =",
                        "model = LinearRNN()")  # fmt: skip
-        cells = re.split(r"^In \[[^\]]*\]:[ ]*\n", text, flags=re.M)[1:]
+        cells = re.split(r"^In \[[^\]]*\]:[ ]*\n", text, flags=re.MULTILINE)[1:]
         loop = next(c for c in cells if "in linear_train_loader:" in c)
         if model == "mlp":
             # The page has only its figures: three linear layers in the same loop.
@@ -181,14 +192,14 @@ def binary(model: str, epochs: int):
                 "class LinearRNN(nn.Module):\n"
                 "    def __init__(self):\n"
                 "        super().__init__()\n"
-                "        sizes = nn.Linear(65 * 18, 256), nn.ReLU()\n"
+                "        sizes = nn.Linear(len(names.stoi) * 18, 256), nn.ReLU()\n"
                 "        more = nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 2)\n"
                 "        self.mlp = nn.Sequential(*sizes, *more)\n"
                 "    def forward(self, x):\n"
                 "        return F.softmax(self.mlp(x.flatten(1)), dim=1)\n"
             )
             changes["batch_size = 1\n"] = "batch_size = 8\n"
-    code += [re.split(r"^Epoch: 0", loop, maxsplit=1, flags=re.M)[0]]
+    code += [re.split(r"^Epoch: 0", loop, maxsplit=1, flags=re.MULTILINE)[0]]
     return code, changes, names
 
 
@@ -201,7 +212,14 @@ PROGRAMS = {
 }
 
 
-def run(recipe: str, model: str, length: int, seed: int, **options: Any) -> Ran:
+def run(
+    recipe: str,
+    model: str,
+    length: int,
+    seed: int,
+    data: Path = DATA,
+    **options: Any,
+) -> Ran:
     """Run a lesson's program with a seed at its top.
 
     Args:
@@ -209,6 +227,7 @@ def run(recipe: str, model: str, length: int, seed: int, **options: Any) -> Ran:
         model: Which of its models.
         length: Epochs, or iterations of lesson 001.
         seed: That of all its generators.
+        data: A folder with ``names/`` and ``episode1_english.txt``.
         **options: Noise of lesson 001, sizes of lesson 002.
 
     Returns:
@@ -231,8 +250,8 @@ def run(recipe: str, model: str, length: int, seed: int, **options: Any) -> Ran:
     np.random.seed(seed)
     printed, here = io.StringIO(), Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "data").symlink_to(DATA)
-        text = DATA / "episode1_english.txt"
+        (Path(folder) / "data").symlink_to(data)
+        text = data / "episode1_english.txt"
         (Path(folder) / text.name).symlink_to(text)
         os.chdir(folder)
         torch.Tensor.backward = backward
@@ -240,7 +259,7 @@ def run(recipe: str, model: str, length: int, seed: int, **options: Any) -> Ran:
         try:
             with contextlib.redirect_stdout(printed):
                 for block in code:
-                    exec(filled(block, changes), names)
+                    exec(filled(block, changes), names)  # noqa: S102
         finally:
             torch.Tensor.backward = original
             os.chdir(here)

@@ -13,7 +13,7 @@ from train.forward import Attention
 from train.names import batches as plans
 from train.names import plots
 from train.names.evaluate import Report, attention_of, logits_for, report_of, table
-from train.names.lesson_draws import test_states
+from train.names.lesson_draws import states_of_test
 from train.names.task import Task
 from train.plots import curves
 from train.report.findings import find
@@ -30,7 +30,7 @@ def finish(
     if task.settings.test_every:
         params = progress.best.params
     replicas = [task.replica_of(params, i) for i in range(len(task.replicas))]
-    starts = test_states(task, progress.draws)
+    starts = states_of_test(task, progress.draws)
     logits = [logits_for(task, p, i, "test", starts) for i, p in enumerate(replicas)]
     reports = [report_of(task, each, i, "test") for i, each in enumerate(logits)]
     first = reports[0]

@@ -109,7 +109,7 @@ def initial_states(task: Task, num: int, generators: Generators) -> np.ndarray:
     return kaiming_uniform(generators.torch, (num, task.trainer.model.hidden_size))
 
 
-def test_states(task: Task, draws: Draws) -> np.ndarray | None:
+def states_of_test(task: Task, draws: Draws) -> np.ndarray | None:
     """The states that the test names of the end start from; None is zeros."""
     if task.lesson is None or task.trainer.carry != "random":
         return None

@@ -245,7 +245,9 @@ def make_task(
         trainer,
         str(data.directory),
         _fingerprint(data),
-        None if torch_seed is None else _begin(torch_seed, generators, model, parts[0]),
+        None
+        if torch_seed is None
+        else _begin(recipe, torch_seed, generators, model, parts[0]),
         data.languages,
     )
     if task.record_updates == 0:
@@ -258,12 +260,17 @@ def make_task(
 
 
 def _begin(
-    seed: int, generators: Generators, model: nn.Module, split: splits.Split
+    recipe: str,
+    seed: int,
+    generators: Generators,
+    model: nn.Module,
+    split: splits.Split,
 ) -> Lesson:
     """Draw the model's parameters, as its constructor does after the split."""
     params = torch_init(model, generators.torch)
-    # Of a list that every epoch shuffles anew, the order in the beginning.
-    draws = generators.draws(np.arange(len(split.train.labels)))
+    # Lesson 003 shuffles its list of names anew for every epoch.
+    order = np.arange(len(split.train.labels)) if recipe == "blog" else None
+    draws = generators.draws(order)
     return Lesson(seed, generators.torch.processor, params, draws)
 
 

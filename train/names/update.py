@@ -138,7 +138,11 @@ class Trainer(NamedTuple):
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), carry)
 
     def update(
-        self, state: State, batch: Batches, bucket: jax.Array, given: Given = NOTHING_GIVEN
+        self,
+        state: State,
+        batch: Batches,
+        bucket: jax.Array,
+        given: Given = NOTHING_GIVEN,
     ) -> tuple[State, Metrics]:
         """One update of the parameters.
 
