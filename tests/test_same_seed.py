@@ -20,7 +20,7 @@ from train.names.lesson_draws import draw_record, states_of_test
 from train.names.task import make_task
 from train.recipes import models_of
 from train.runs.interruption import Stopped
-from train.runs.seeded import Draws
+from train.runs.seeded import Draws, write_losses
 
 ROOT = Path(__file__).parents[1]
 SEED = 11
@@ -197,6 +197,23 @@ def test_the_order_of_the_files_is_kept_with_the_run(data, tmp_path):
     one = task_of("practical", "rnn", data, reverse.split(","))
     assert one.languages == tuple(reverse.split(","))
     assert digest(one) != digest(task_of("practical", "rnn", data, LANGUAGES))
+
+
+def test_losses_that_were_taken_away_are_nan(tmp_path, capsys):
+    write_losses(tmp_path, 0, np.arange(4))
+    np.testing.assert_array_equal(write_losses(tmp_path, 2, [7]), [0, 1, 7])
+    (tmp_path / "losses.npy").write_bytes(b"nothing")
+    np.testing.assert_array_equal(write_losses(tmp_path, 2, [7]), [np.nan, np.nan, 7])
+    assert "cannot be read" in capsys.readouterr().out
+    np.testing.assert_array_equal(np.load(tmp_path / "losses.npy"), [np.nan] * 2 + [7])
+
+
+def test_too_few_names_are_refused(tmp_path):
+    (tmp_path / "names").mkdir()
+    for language in LANGUAGES:
+        (tmp_path / "names" / f"{language}.txt").write_text("Ab\nCd\n", "utf-8")
+    with pytest.raises(InputError, match="has too few names: 8 examples of 4 classes"):
+        task_of("blog", "rnn", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,15 @@ class Tested(NamedTuple):
     names: int
 
 
-def go_through(task: Task, params: Any, which: str) -> Tested:
-    """The figures of test or validation names, summed up as the lessons do."""
+def go_through(task: Task, params: Any, which: str) -> Tested | None:
+    """The figures of test or validation names, summed up as the lessons do.
+
+    Returns:
+        The figures; None where the lesson would divide by zero, without a whole batch.
+    """
+    num = len(getattr(task.replicas[0], which).labels)
+    if num < (task.settings.batch_size if task.settings.drop_last else 1):
+        return None
     logits = logits_for(task, params, 0, which)
     size = task.settings.batch_size
     if task.settings.drop_last:
@@ -93,16 +100,16 @@ def lines_of(
     total, names = sum(loss.tolist()), int(count.sum())
     right = int(correct.sum()) / names
     if task.recipe == "practical":
-        seen = go_through(task, params, "validation")
-        return (
-            f"Epoch {epoch - 1}: {total / len(loss)}, {right}\n"
-            f"Val: {seen.loss / seen.batches}, {seen.correct / seen.names}"
-        )
+        lines = [f"Epoch {epoch - 1}: {total / len(loss)}, {right}"]
+        if seen := go_through(task, params, "validation"):
+            right_share = seen.correct / seen.names
+            lines += [f"Val: {seen.loss / seen.batches}, {right_share}"]
+        return "\n".join(lines)
     lines = [f"Epoch: {epoch - 1}", f"Accuracy: {right * 100}"]
     lines += [f"Loss: {total / names}"]
     assert task.settings.test_every is not None
-    if epoch % task.settings.test_every == 0:
-        seen = go_through(task, params, "test")
+    due = epoch % task.settings.test_every == 0
+    if due and (seen := go_through(task, params, "test")):
         accuracy = round(seen.correct / seen.names, 4) * 100
         lines += ["### TESTING ###", f"        Accuracy: {accuracy}"]
         lines += [f"        Loss: {round(seen.loss / seen.names, 4)}"]

@@ -4,6 +4,7 @@ import numpy as np
 
 from rnnjax.random.splits import random_split, stratified_split
 from rnnjax.text import LETTERS_57, LETTERS_59, to_alphabet
+from train.cli import InputError
 from train.datasets import NamesData
 from train.names.splits import (
     PRUNED,
@@ -50,7 +51,10 @@ def blog(data: NamesData, generators: Generators) -> Split:
     Its labels are tensors of one number, which scikit-learn orders as text.
     """
     examples = clean(data, ascii_or_nothing)
-    parts = stratified_split(examples.labels[:, None], 0.1, generators.numpy)
+    try:
+        parts = stratified_split(examples.labels[:, None], 0.1, generators.numpy)
+    except ValueError as error:
+        raise InputError(f"{data.directory} has too few names: {error}") from None
     train, test = examples.at(parts.train), examples.at(parts.test)
     return Split(LETTERS_59, data.languages, train, None, test)
 

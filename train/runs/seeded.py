@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnjax.random import Processor, TorchGenerator, this_processor
-from train.cli import InputError
+from train.cli import InputError, printable
 from train.runs.directory import RunDirectory
 from train.runs.files import replacing
 
@@ -130,15 +130,20 @@ def write_losses(path: Path, recorded: int, new: np.ndarray) -> np.ndarray:
     Args:
         path: The run directory.
         recorded: Number of updates before them; what the file has more is of a training
-            that was cut off, and is made again.
+            that was cut off, and is made again. What it has less, for somebody took it
+            away, is NaN.
         new: ``(updates,)``.
 
     Returns:
         The losses of all updates.
     """
-    old = np.zeros(0, np.float32)
+    old = np.full(recorded, np.nan, np.float32)
     if recorded:
-        old = np.load(path / LOSSES, allow_pickle=False)[:recorded]
+        try:
+            there = np.load(path / LOSSES, allow_pickle=False)[:recorded]
+            old[: len(there)] = there
+        except (OSError, ValueError, EOFError, IndexError):
+            print(f"{printable(str(path / LOSSES))} cannot be read: its losses are NaN")
     losses = np.concatenate([old, np.asarray(new, np.float32)])
     with replacing(path / LOSSES) as temporary, temporary.open("wb") as file:
         np.save(file, losses)
