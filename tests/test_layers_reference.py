@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rnnjax import from_torch, length_mask, to_torch
 from tests.helpers import AS_USERS, assert_matches, error, make_stack, under
-from train import optimizers
+from train.runs import optimizers
 
 with np.load(Path(__file__).parent / "reference" / "layers.npz") as file:
     ARRAYS = dict(file)

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from tests.helpers import normal
-from train import optimizers
+from train.runs import optimizers
 
 STEPS, SHAPE = 30, (3, 5)
 

@@ -44,6 +44,7 @@ def dropout_masks(
         ValueError: If the stack's dropout is one that PyTorch does not have.
 
     Example:
+        >>> import jax
         >>> from rnnjax import LSTM
         >>> stack = LSTM(features=5, num_layers=3, dropout=0.4)
         >>> masks = dropout_masks(stack, TorchGenerator(0), batch_size=2, num_steps=7)

@@ -12,12 +12,12 @@ import optax
 
 from rnnjax.random import Processor, this_processor, torch_init
 from rnnjax.truncated import Windows
-from train import optimizers
 from train.charlm.settings import Config, Settings
 from train.charlm.text import Text, lesson_windows, stream_windows
 from train.charlm.update import Trainer
 from train.codec import Codec
 from train.recipes import build_model
+from train.runs import optimizers
 from train.runs.guards import skip_large_gradients
 from train.runs.seeded import Generators, Lesson
 

@@ -15,7 +15,6 @@ import optax
 from rnnjax.loops import Backend
 from rnnjax.random import Processor, this_processor, torch_init
 from rnnjax.text import Vocabulary, bucket_widths
-from train import optimizers
 from train.cli import InputError
 from train.datasets import NamesData
 from train.names import batches as plans
@@ -24,6 +23,7 @@ from train.names.lesson_splits import SPLITS
 from train.names.settings import Settings
 from train.names.update import Trainer
 from train.recipes import build_model
+from train.runs import optimizers
 from train.runs.seeded import Generators, Lesson
 
 REPORT_EVERY = 1000

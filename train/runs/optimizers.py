@@ -34,7 +34,7 @@ def scale_by_adam(
     Example:
         >>> tx, params = scale_by_adam(), jnp.array([1.0, -2.0])
         >>> steps, _ = tx.update(jnp.array([0.5, -3.0]), tx.init(params))
-        >>> steps.tolist()
+        >>> [round(float(step), 6) for step in steps]
         [1.0, -1.0]
 
     Source:
