@@ -110,7 +110,7 @@ def test_masks_from_outside_need_no_key(rate, rng):
 
 
 def test_masks_of_another_shape_are_refused():
-    stack, inputs = LSTM(5, 3, dropout=0.4), normal(0, 2, 7, 4)
+    stack, inputs = LSTM(5, num_layers=3, dropout=0.4), normal(0, 2, 7, 4)
     masks = dropout_masks(stack, TorchGenerator(0), 2, 6)
     variables = {"params": random_params(stack, inputs), MASKS: masks}
     with pytest.raises(
@@ -127,7 +127,7 @@ def test_a_stack_in_training_live_against_torch(kind, bidirectional):
         4, 5, 3, batch_first=True, dropout=0.4, bidirectional=bidirectional
     )
     stack = {"RNN": Elman, "GRU": GRU, "LSTM": LSTM}[kind](
-        5, 3, dropout=0.4, bidirectional=bidirectional
+        5, num_layers=3, dropout=0.4, bidirectional=bidirectional
     )
     inputs = normal(0, 2, 7, 4)
     weights = normal(1, 2, 7, 10 if bidirectional else 5)
