@@ -2,12 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from train.cli import InputError, Output, check_seed, default, defaults, flag
+from train.cli import InputError, Output, check_seed, default, flag
 from train.datasets import FOUND
 from train.runs.devices import Devices
-from train.runs.flags import EveryTraining
+from train.runs.flags import EveryTraining, recipes_own
 from train.runs.seeded import check_torch_seed
 
 
@@ -92,26 +92,19 @@ SETTINGS = {
 }
 
 
-def recipes_own(setting: str) -> Any:
-    """What ``--help`` says of a setting that each recipe has its own value for."""
-    return defaults(
-        (recipe, getattr(settings, setting)) for recipe, settings in SETTINGS.items()
-    )
-
-
 @dataclasses.dataclass(frozen=True)
 class Model:
     """What is trained."""
 
     recipe: Literal["lab", "shakespeare"] = "shakespeare"
     """lab is lesson 002; shakespeare is our own."""
-    hidden_size: Annotated[int | None, recipes_own("hidden_size")] = None
+    hidden_size: Annotated[int | None, recipes_own(SETTINGS, "hidden_size")] = None
     """Width of the recurrence."""
-    mlp_size: Annotated[int | None, recipes_own("mlp_size")] = None
+    mlp_size: Annotated[int | None, recipes_own(SETTINGS, "mlp_size")] = None
     """Width of the MLP's hidden layer; without one there is no MLP."""
-    num_layers: Annotated[int | None, recipes_own("num_layers")] = None
+    num_layers: Annotated[int | None, recipes_own(SETTINGS, "num_layers")] = None
     """Number of recurrent layers."""
-    dropout: Annotated[float | None, recipes_own("dropout")] = None
+    dropout: Annotated[float | None, recipes_own(SETTINGS, "dropout")] = None
     """Probability of dropping a state, and a unit of the MLP."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the operands of matrix products."""
@@ -135,17 +128,21 @@ class Training(EveryTraining):
     """Decides initial parameters and dropout."""
     torch_seed: Annotated[int | None, default("draws of our own")] = None
     """lab: draw what the lesson's PyTorch program draws with this seed."""
-    epochs: Annotated[int | None, recipes_own("epochs")] = None
+    epochs: Annotated[int | None, recipes_own(SETTINGS, "epochs")] = None
     """Passes over the text."""
-    minutes: Annotated[float | None, recipes_own("minutes")] = None
+    minutes: Annotated[float | None, recipes_own(SETTINGS, "minutes")] = None
     """Training time, to which the schedule is fitted; without limit with --epochs."""
-    batch_size: Annotated[int | None, recipes_own("batch_size")] = None
+    batch_size: Annotated[int | None, recipes_own(SETTINGS, "batch_size")] = None
     """Number of streams that are read side by side."""
-    window: Annotated[int | None, recipes_own("window")] = None
+    window: Annotated[int | None, recipes_own(SETTINGS, "window")] = None
     """Characters that gradients go back."""
-    learning_rate: Annotated[float | None, recipes_own("learning_rate")] = None
+    learning_rate: Annotated[float | None, recipes_own(SETTINGS, "learning_rate")] = (
+        None
+    )
     """Step size of the optimiser, the highest of its schedule."""
-    checkpoint_every: Annotated[int | None, recipes_own("checkpoint_every")] = None
+    checkpoint_every: Annotated[
+        int | None, recipes_own(SETTINGS, "checkpoint_every")
+    ] = None
     """Updates between checkpoints."""
 
 

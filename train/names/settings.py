@@ -10,7 +10,6 @@ from train.cli import (
     Output,
     check_seed,
     default,
-    defaults,
     flag,
     printable,
 )
@@ -20,7 +19,7 @@ from train.names import splits
 from train.names.update import cross_entropy, double_softmax, smoothed_cross_entropy
 from train.recipes import carry_of, models_of
 from train.runs.devices import Devices
-from train.runs.flags import EveryTraining
+from train.runs.flags import EveryTraining, recipes_own
 from train.runs.seeded import check_torch_seed
 
 NamesRecipe = Literal["best", "practical", "workshop", "blog", "binary"]
@@ -164,14 +163,6 @@ def settings_of(recipe: str, model: str, **overrides: Any) -> Settings:
     return dataclasses.replace(settings, **changes)
 
 
-def recipes_own(setting: str) -> Any:
-    """What ``--help`` says of a setting that each recipe has its own value for."""
-    return defaults(
-        (recipe, getattr(settings, setting))
-        for (recipe, _), settings in SETTINGS.items()
-    )
-
-
 @dataclasses.dataclass(frozen=True)
 class Model:
     """What is trained."""
@@ -182,9 +173,9 @@ class Model:
     """One of the recipe's models (a wrong one lists them)."""
     compare: bool = False
     """Train all models of the recipe and compare them."""
-    hidden_size: Annotated[int | None, recipes_own("hidden_size")] = None
+    hidden_size: Annotated[int | None, recipes_own(SETTINGS, "hidden_size")] = None
     """Width of the recurrence."""
-    mlp_size: Annotated[int | None, recipes_own("mlp_size")] = None
+    mlp_size: Annotated[int | None, recipes_own(SETTINGS, "mlp_size")] = None
     """binary: width of the layer before the last."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the operands of matrix products, in training."""
@@ -214,15 +205,17 @@ class Training(EveryTraining):
     """With --torch-seed: the languages in the order that the lesson finds their files."""
     seeds: int = 1
     """Number of replicas, with seeds seed, seed + 1, …, trained together."""
-    epochs: Annotated[int | None, recipes_own("epochs")] = None
+    epochs: Annotated[int | None, recipes_own(SETTINGS, "epochs")] = None
     """Passes over the training names."""
-    iterations: Annotated[int | None, recipes_own("iterations")] = None
+    iterations: Annotated[int | None, recipes_own(SETTINGS, "iterations")] = None
     """workshop: number of updates."""
     minutes: Annotated[float | None, default("no limit")] = None
     """Stop after the epoch (thousand iterations) that ends after so much training."""
-    batch_size: Annotated[int | None, recipes_own("batch_size")] = None
+    batch_size: Annotated[int | None, recipes_own(SETTINGS, "batch_size")] = None
     """Names per update."""
-    learning_rate: Annotated[float | None, recipes_own("learning_rate")] = None
+    learning_rate: Annotated[float | None, recipes_own(SETTINGS, "learning_rate")] = (
+        None
+    )
     """Step size of the optimiser."""
     checkpoint_every: Annotated[int | None, default("1; workshop 20")] = None
     """Epochs (workshop: thousands of iterations) between checkpoints."""
