@@ -49,7 +49,17 @@ def save(figure: Figure, path: Path) -> None:
         figure: The picture.
         path: The PNG file.
     """
+    # The powers of ten of a logarithmic axis are formulas, and ours.
+    formulas = {
+        id(label)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        if axis.get_scale() == "log"
+        for label in (*axis.get_majorticklabels(), *axis.get_minorticklabels())
+    }
     for text in figure.findobj(Text):
+        if id(text) in formulas:
+            continue
         text.set_parse_math(False)
         if "\n" not in text.get_text():
             text.set_text(legible(text.get_text(), text.get_fontname()))

@@ -31,8 +31,9 @@ def confusion(path: Path, figures: Report, languages: Sequence[str]) -> None:
     )
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = range(len(languages))
-    axes.set_xticks(places, languages, rotation=60, ha="right", rotation_mode="anchor")
-    axes.set_yticks(places, languages)
+    shown = [legible(language) for language in languages]
+    axes.set_xticks(places, shown, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, shown)
     axes.set(xlabel="answer", ylabel="language")
     if len(languages) <= 30:
         for row, column in zip(*np.nonzero(counts), strict=True):
@@ -70,7 +71,7 @@ def attention(path: Path, looks: Sequence[Attention], titles: Sequence[str]) -> 
         for column, character in enumerate(look.text):
             colour = "white" if look.weights[column] > 0.55 else "black"
             axes.text(column, row, character, ha="center", va="center", color=colour)
-    axes.set_yticks(range(len(looks)), titles)
+    axes.set_yticks(range(len(looks)), [legible(title) for title in titles])
     axes.set_xticks([])
     axes.spines[:].set_visible(False)
     figure.colorbar(image, label="attention", shrink=0.9)
@@ -107,7 +108,9 @@ def distributions(
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.5], ["0", "0.5"])
         axes.set_xlabel("probability")
-    all_axes[0][0].set_yticks(range(len(languages)), languages)
+    all_axes[0][0].set_yticks(
+        range(len(languages)), [legible(language) for language in languages]
+    )
     all_axes[0][0].invert_yaxis()
     figure.suptitle("the right answer in orange", fontsize=9)
     save(figure, path)
