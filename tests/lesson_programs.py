@@ -22,7 +22,6 @@ import torch
 
 PAGES = Path(__file__).parents[2] / "shared" / "seeds"
 DATA = Path(__file__).parents[2] / "shared" / "data"
-NEEDED = ("torch", "sklearn", "unidecode", "matplotlib")
 
 
 class Ran(NamedTuple):
