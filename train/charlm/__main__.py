@@ -26,7 +26,7 @@ from train.runs.seeded import processor_of
 
 
 def describe(
-    config: Config, source: str, found: Survey, processor: Processor
+    config: Config, source: str, found: Survey, processor: Processor | None = None
 ) -> dict[str, Any]:
     """What config.json says: all that decides a run, and what sample needs."""
     flags, settings = dataclasses.asdict(config), dataclasses.asdict(config.settings)
@@ -49,7 +49,7 @@ def describe(
             "sha256": found.sha256,
             "num_tokens": found.num_tokens,
         },
-        **({} if config.torch_seed is None else {"processor": processor._asdict()}),
+        **({} if processor is None else {"processor": processor._asdict()}),
     }
 
 
@@ -97,7 +97,8 @@ def run_at(path: Path, config: Config, stop: Interruption) -> dict[str, Any]:
     rows = len(make_windows(config, found.num_tokens).stream_starts)
     layout = make_layout(config, rows, 1, config.settings.hidden_size)
     processor = processor_of(path)
-    described = describe(config, text.source, found, processor)
+    of_run = None if config.torch_seed is None else processor
+    described = describe(config, text.source, found, of_run)
     directory = RunDirectory.open(path, described)
 
     def make() -> Training:

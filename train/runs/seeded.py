@@ -140,7 +140,7 @@ def write_losses(path: Path, recorded: int, new: np.ndarray) -> np.ndarray:
     old = np.full(recorded, np.nan, np.float32)
     if recorded:
         try:
-            there = np.load(path / LOSSES, allow_pickle=False)[:recorded]
+            there = np.load(path / LOSSES)[:recorded]
             old[: len(there)] = there
         except (OSError, ValueError, EOFError, IndexError):
             print(f"{printable(str(path / LOSSES))} cannot be read: its losses are NaN")
