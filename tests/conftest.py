@@ -57,7 +57,12 @@ from train import startup
 pytest.register_assert_rewrite("tests.helpers")
 
 # No tests are in them, and without torch they cannot be imported.
-collect_ignore_glob = ["torch_*.py", "reference/*.py", "campaign/*.py"]
+collect_ignore_glob = [
+    "torch_*.py",
+    "lesson_programs.py",
+    "reference/*.py",
+    "campaign/*.py",
+]
 
 startup.keep_compiled()
 jax.config.update("jax_disable_most_optimizations", True)
