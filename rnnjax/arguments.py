@@ -1,8 +1,9 @@
 """What is said of an argument that cannot be meant: what was given, what is expected."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
+import flax.linen as nn
 import jax
 import numpy as np
 
@@ -45,6 +46,24 @@ def check_call(cls: type, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
     for name in kwargs:
         if name not in known and name in TORCH_KEYWORDS:
             raise TypeError(f"{cls.__name__} has no {name}: {TORCH_KEYWORDS[name]}")
+
+
+class Features(nn.Module):
+    """A module whose features alone may be given by position.
+
+    Attributes:
+        features: Its width.
+    """
+
+    features: int
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        check_call(cls, args, kwargs)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
+        super().__post_init__()
 
 
 def check_size(what: str, value: Any, least: int = 1) -> None:

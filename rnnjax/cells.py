@@ -7,14 +7,14 @@ and an update without parameters. :mod:`rnnjax.recurrent` uses that split: it co
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rnnjax import equations
-from rnnjax.arguments import check_call, check_flag, check_projection, check_size
+from rnnjax.arguments import Features, check_flag, check_projection
 from rnnjax.equations import (
     Activation,
     Carry,
@@ -28,13 +28,7 @@ from rnnjax.equations import (
 from rnnjax.linear import Initializer, Linear, torch_uniform
 
 
-class _Features(nn.RNNCellBase):
-    """The one argument that may be given by position."""
-
-    features: int
-
-
-class Cell(_Features, kw_only=True):
+class Cell(Features, nn.RNNCellBase, kw_only=True):
     """Two linear maps and an update without parameters; see the module's docstring.
 
     Attributes:
@@ -62,12 +56,7 @@ class Cell(_Features, kw_only=True):
     sums_preactivations: ClassVar[bool] = False
     """Whether only the sum of the two maps counts: ``update`` is given that."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        check_call(cls, args, kwargs)
-        return super().__new__(cls)
-
     def __post_init__(self) -> None:
-        check_size("features", self.features)
         for name in ("use_bias", "hh_bias"):
             check_flag(name, getattr(self, name))
         super().__post_init__()

@@ -1,14 +1,13 @@
 """The affine map with PyTorch's initialisation, for vectors and for tokens."""
 
 from collections.abc import Callable
-from typing import Any, Self
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rnnjax.affine import affine, is_tokens
-from rnnjax.arguments import check_call, check_flag, check_size
+from rnnjax.arguments import Features, check_flag
 
 Initializer = Callable[..., jax.Array]
 
@@ -39,13 +38,7 @@ def torch_uniform(fan: int) -> Initializer:
     return init
 
 
-class _Features(nn.Module):
-    """The one argument that may be given by position."""
-
-    features: int
-
-
-class Linear(_Features, kw_only=True):
+class Linear(Features, kw_only=True):
     r"""An affine map, ``torch.nn.Linear``.
 
     .. math:: y = x K + b
@@ -88,12 +81,7 @@ class Linear(_Features, kw_only=True):
     vocab_size: int | None = None
     dtype: jnp.dtype | None = None
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        check_call(cls, args, kwargs)
-        return super().__new__(cls)
-
     def __post_init__(self) -> None:
-        check_size("features", self.features)
         check_flag("use_bias", self.use_bias)
         super().__post_init__()
 

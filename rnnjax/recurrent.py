@@ -1,7 +1,7 @@
 """Cells over time, and PyTorch's stacks of them."""
 
 import functools
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, ClassVar, get_args
 
 import flax.linen as nn
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax.affine import Affine, is_tokens, result_type
 from rnnjax.arguments import (
-    check_call,
+    Features,
     check_flag,
     check_lengths,
     check_projection,
@@ -292,13 +292,7 @@ def _checked(carry, fresh):
     return jax.tree.map(lambda x, zero: jnp.asarray(x, zero.dtype), carry, fresh)
 
 
-class _Features(nn.Module):
-    """The one argument that may be given by position."""
-
-    features: int
-
-
-class Stack(_Features, kw_only=True):
+class Stack(Features, kw_only=True):
     """What Elman, GRU and LSTM share; they say what each argument is."""
 
     num_layers: int = 1
@@ -316,12 +310,7 @@ class Stack(_Features, kw_only=True):
 
     cell_type: ClassVar[type[Cell]]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        check_call(cls, args, kwargs)
-        return super().__new__(cls)
-
     def __post_init__(self) -> None:
-        check_size("features", self.features)
         check_size("num_layers", self.num_layers)
         check_rate("dropout", self.dropout)
         for name in ("bidirectional", "use_bias", "variational", "remat"):
